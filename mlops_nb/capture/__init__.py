@@ -1,0 +1,1 @@
+"""What cells did: IPython hooks, changed objects, files, lineage."""

@@ -1,0 +1,1 @@
+"""Model versions and what made them."""

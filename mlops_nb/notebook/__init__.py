@@ -1,0 +1,1 @@
+"""Notebook files and the Python in their cells: pure functions over text."""

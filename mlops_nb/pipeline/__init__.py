@@ -1,0 +1,1 @@
+"""Tagged cells as components, plans, and headless runs."""

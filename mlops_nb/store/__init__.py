@@ -1,0 +1,1 @@
+"""The registry, its durable write path, and the artifact store."""

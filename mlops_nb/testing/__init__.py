@@ -1,0 +1,1 @@
+"""Test cells, their runs and gates."""
