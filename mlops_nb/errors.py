@@ -29,6 +29,10 @@ class MlopsError(Exception):
         hint = f"\n  {self.hint}" if self.hint else ""
         return f"{place}{self.message}{hint}"
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows in place of a traceback: the message is made for the user."""
+        return [f"{type(self).__name__}: {self}"]
+
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild, (type(self), self.message, self.where, self.hint)
 

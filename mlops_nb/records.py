@@ -48,7 +48,7 @@ class Fact:
 class Cell:
     """One code cell: `source` as written, `body` without its magic line, and what it is to us.
 
-    `index` counts all the notebook's cells (markdown too) from 0, as JupyterLab does.
+    `index` counts all the notebook's cells (markdown too) from 0, as JupyterLab does; -1 where a kernel cannot know it.
     `options` are the magic's options (`{"entity": ("origin",), "ttl": "3h"}`), `name` the step, view or test it names.
     """
 
@@ -66,7 +66,8 @@ class Cell:
     @property
     def where(self) -> str:
         """The cell's place for messages: `flight_delays.ipynb:cell 7 (id 3f2a)`."""
-        return f"{self.notebook or 'notebook'}:cell {self.index + 1} (id {self.id})"
+        position = f" {self.index + 1}" if self.index >= 0 else ""
+        return f"{self.notebook or 'notebook'}:cell{position} (id {self.id})"
 
 
 @dataclass(frozen=True, slots=True)
