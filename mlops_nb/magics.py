@@ -1,0 +1,296 @@
+"""The IPython face: `%load_ext mlops_nb` starts capture and registers %%step, %%feature, %%test, %model and %mlops.
+
+Each magic reads its line and hands over to the Project; nothing is decided here.
+"""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
+from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
+from IPython.display import display
+
+from mlops_nb.capture.watch import Watcher
+from mlops_nb.cli import Session as CommandSession
+from mlops_nb.cli import cli
+from mlops_nb.display import Report
+from mlops_nb.errors import BadInput, MlopsError
+from mlops_nb.notebook.cells import help_text, parse_cell, plain_python
+from mlops_nb.project import Project, new_id
+from mlops_nb.project.panel import DELTA_MIME, DISPLAY_ID, delta_payload
+from mlops_nb.records import Cell, CellRun, CellView, Edge
+
+_ATTRIBUTE = "_mlops_nb"
+
+
+class Loaded:
+    """What `%load_ext mlops_nb` keeps for one shell: project, session, watcher, and what the panel has been told."""
+
+    def __init__(self, shell: InteractiveShell, project: Project) -> None:
+        self.shell = shell
+        self.project = project
+        self.notebook = notebook_path(shell)
+        self.session = project.notebooks.start_session(
+            notebook=project.relative(self.notebook) if self.notebook else "",
+            kernel_id=kernel_id(shell),
+            run_id=project.environ.get("MLOPS_NB_RUN", ""),
+        )
+        self.watcher = Watcher(
+            shell,
+            self.on_run,
+            notebook=self.session.notebook,
+            session_id=self.session.id,
+            layout_root=project.layout.root,
+        )
+        self.epoch = f"{os.getpid()}-{new_id()[:12]}"
+        self.seq = 0
+        self.told: dict[str, CellView] = {}
+        self.warned = False
+        self.info: ExecutionInfo | None = None
+
+    def start(self) -> None:
+        """Hook into the shell."""
+        self.watcher.start()
+        self.shell.events.register("pre_run_cell", self.remember)
+        self.shell.input_transformer_manager.cleanup_transforms.insert(0, take_off_step_line)
+
+    def stop(self) -> None:
+        """Unhook, and commit what is acknowledged."""
+        self.watcher.stop()
+        self.shell.events.unregister("pre_run_cell", self.remember)
+        self.shell.input_transformer_manager.cleanup_transforms.remove(take_off_step_line)
+        self.project.close()
+
+    def remember(self, info: ExecutionInfo) -> None:
+        """Keep which cell runs, for magics inside it."""
+        self.info = info
+
+    def on_run(self, run: CellRun, edges: tuple[Edge, ...]) -> None:
+        """Record a cell run and tell the panel which cells look different now."""
+        self.session.on_run(run, edges)
+        self.warn_once()
+        if getattr(self.shell, "kernel", None) is not None:
+            self.publish()
+
+    def publish(self) -> None:
+        """Send the changed cell views to every open page; nothing is stored in the notebook."""
+        views = self.watcher.history.views()
+        changed = tuple(view for view in views.values() if self.told.get(view.cell_id) != view)
+        self.told = dict(views)
+        self.seq += 1
+        delta = delta_payload(
+            epoch=self.epoch,
+            seq=self.seq,
+            notebook=self.session.notebook,
+            views=changed,
+            recording=self.project.registry.status(),
+        )
+        self.shell.display_pub.publish({DELTA_MIME: delta}, transient={"display_id": DISPLAY_ID}, update=True)
+
+    def warn_once(self) -> None:
+        """Say once on stderr that nothing is recorded, and why; cells go on."""
+        status = self.project.registry.status()
+        if not status.on and not self.warned:
+            sys.stderr.write(f"mlops_nb: recording is off: {status.reason}\n")
+        self.warned = not status.on
+
+    def cell(self, kind: str, line: str, body: str) -> Cell:
+        """The cell that a cell magic stands in, parsed; a magic called in another way gets a cell of its own text."""
+        info = self.info
+        source = info.raw_cell if info and info.raw_cell.startswith(f"%%{kind}") else f"%%{kind} {line}\n{body}"
+        return parse_cell(source, id=self.cell_id(), index=-1, tags=self.tags(), notebook=self.session.notebook)
+
+    def cell_id(self) -> str:
+        """The id JupyterLab (or our engine) sent with the running cell."""
+        return (self.info.cell_id if self.info else "") or ""
+
+    def tags(self) -> tuple[str, ...]:
+        """The tags JupyterLab (or our engine) sent with the running cell."""
+        meta = self.info.cell_meta if self.info else None
+        tags = meta.get("tags") if isinstance(meta, dict) else None
+        return tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
+
+    def sources(self) -> tuple[str, ...]:
+        """Plain Python of the cells run so far, oldest first, the running one last."""
+        ran = tuple(run.source for run in self.watcher.history.runs)
+        now = (self.info.raw_cell,) if self.info else ()
+        return tuple(plain_python(source) for source in (*ran, *now))
+
+
+@magics_class
+class MlopsMagics(Magics):
+    """The magics; `loaded` is set once, when the extension is loaded."""
+
+    loaded: Loaded
+
+    @line_cell_magic  # type: ignore[untyped-decorator]
+    def step(self, line: str, cell: str | None = None) -> None:
+        """Inside a component's kernel: `%step load` and `%step save`. As a cell magic it only marks the cell."""
+        from mlops_nb.pipeline import step
+
+        if cell is not None:
+            # A good first line never gets here: it is taken off before the cell runs. This one says what is wrong with it.
+            self.loaded.cell("step", line, cell)
+            raise BadInput("%%step can only stand in the first line of a cell", where=self.loaded.session.notebook)
+        match line.strip():
+            case "load":
+                step.load(self.shell.user_ns, self.loaded.project)
+            case "save":
+                step.save(self.shell.user_ns, self.loaded.project, runs=self.loaded.watcher.history.runs)
+            case other:
+                raise BadInput(f"%step takes load or save, not {other!r}", hint="to make this cell a step, write %%step NAME in its first line")
+
+    @cell_magic  # type: ignore[untyped-decorator]
+    def feature(self, line: str, cell: str) -> Any:
+        """Compute a feature view, bind its frame to NAME and register it."""
+        from mlops_nb.pipeline import step
+
+        parsed = self.loaded.cell("feature", line, cell)
+        frame = self.loaded.project.features.run_cell(
+            self.shell.user_ns,
+            parsed,
+            sources=self.loaded.sources(),
+            session_id=self.loaded.session.id,
+            step=step.current(self.loaded.project.environ),
+        )
+        self.shell.user_ns[parsed.name] = frame
+        return frame
+
+    @cell_magic  # type: ignore[untyped-decorator]
+    def test(self, line: str, cell: str) -> None:
+        """Run a test at once and register it; it runs again as a gate in the pipeline."""
+        from mlops_nb.pipeline import step
+
+        self.loaded.project.tests.run_cell(
+            self.shell.user_ns,
+            self.loaded.cell("test", line, cell),
+            sources=self.loaded.sources(),
+            session_id=self.loaded.session.id,
+            step=step.current(self.loaded.project.environ),
+        )
+
+    @line_magic  # type: ignore[untyped-decorator]
+    def model(self, line: str) -> Any:
+        """Register a model version: `%model NAME VARIABLE [--metrics METRICS]`.
+
+        METRICS is a variable that holds a mapping, or `name=expression` pairs.
+
+        Example::
+
+            %model flight_late classifier --metrics metrics
+            %model flight_late classifier --metrics auc=auc,brier=brier
+        """
+        from mlops_nb.models.versions import evaluate_metrics, parse_model_line
+        from mlops_nb.pipeline import step
+
+        asked = parse_model_line(line)
+        loaded = self.loaded
+        value = _variable(self.shell.user_ns, asked.variable, where=loaded.session.notebook)
+        return loaded.project.models.register(
+            asked.name,
+            asked.variable,
+            value,
+            metrics=evaluate_metrics(asked, self.shell.user_ns),
+            history=loaded.watcher.history,
+            cell=parse_cell(loaded.info.raw_cell, id=loaded.cell_id(), index=-1, notebook=loaded.session.notebook) if loaded.info else None,
+            session_id=loaded.session.id,
+            step=step.current(loaded.project.environ),
+        )
+
+    @line_magic  # type: ignore[untyped-decorator]
+    def mlops(self, line: str) -> Report | None:
+        """Run any `mlops-nb` command here: `%mlops COMMAND [OPTIONS]`, e.g. `%mlops status`, `%mlops feature search weather`.
+
+        `%mlops --help` lists the commands.
+        """
+        return run_command(shlex.split(line), self.loaded.project)
+
+
+def run_command(arguments: Sequence[str], project: Project) -> Report | None:
+    """Run a command of `mlops-nb` on `project`; its report comes back for rich display, a failed one is shown and raised."""
+    import click
+
+    try:
+        report = cli.main(list(arguments) or ["--help"], prog_name="%mlops", standalone_mode=False, obj=CommandSession(project=project))
+    except click.ClickException as error:
+        raise BadInput(error.format_message(), where="%mlops") from None
+    if not isinstance(report, Report):
+        return None
+    if report.exit_code:
+        display(report)
+        raise MlopsError(f"%mlops {shlex.join(arguments)} ended with exit code {report.exit_code}")
+    return report
+
+
+def take_off_step_line(lines: list[str]) -> list[str]:
+    """Make a cell's `%%step NAME` line a comment, so that the cell runs as ordinary code with its own line numbers.
+
+    Whatever is wrong with the line is left for the %%step magic to say: an input transformer must not raise.
+    """
+    if not lines or not lines[0].startswith("%%step") or lines[0].rstrip().endswith("?"):
+        return lines
+    try:
+        parse_cell(lines[0], id="")
+    except MlopsError:
+        return lines
+    return ["# " + lines[0], *lines[1:]]
+
+
+def notebook_path(shell: InteractiveShell) -> Path | None:
+    """The notebook this kernel serves: jupyter_server and our engine name it in JPY_SESSION_NAME, VS Code in the namespace."""
+    named = os.environ.get("JPY_SESSION_NAME") or shell.user_ns.get("__vsc_ipynb_file__")
+    if not isinstance(named, str) or not named.endswith(".ipynb"):
+        return None
+    return Path(named) if Path(named).is_absolute() else Path.cwd() / Path(named).name
+
+
+def kernel_id(shell: InteractiveShell) -> str:
+    """The kernel's id out of its connection file's name; '' in a terminal."""
+    file = getattr(getattr(shell, "kernel", None), "parent", None)
+    name = Path(getattr(file, "connection_file", "") or "").stem
+    return name.removeprefix("kernel-")
+
+
+def _variable(namespace: dict[str, Any], name: str, *, where: str) -> Any:
+    from mlops_nb.errors import NotFound
+
+    if name not in namespace:
+        raise NotFound.named("variable", name, (n for n in namespace if not n.startswith("_")), where=where)
+    return namespace[name]
+
+
+def load(shell: InteractiveShell) -> Loaded:
+    """Start capture in `shell` and register the magics; a second load changes nothing."""
+    loaded = getattr(shell, _ATTRIBUTE, None)
+    if isinstance(loaded, Loaded):
+        return loaded
+    path = notebook_path(shell)
+    loaded = Loaded(shell, Project.find(path.parent if path else None))
+    magics = MlopsMagics(shell)
+    magics.loaded = loaded
+    shell.register_magics(magics)
+    loaded.start()
+    setattr(shell, _ATTRIBUTE, loaded)
+    loaded.warn_once()
+    return loaded
+
+
+def unload(shell: InteractiveShell) -> None:
+    """Stop capture and take the magics away."""
+    loaded = getattr(shell, _ATTRIBUTE, None)
+    if not isinstance(loaded, Loaded):
+        return
+    loaded.stop()
+    for kind, names in MlopsMagics.magics.items():
+        for name in names:
+            shell.magics_manager.magics[kind].pop(name, None)
+    delattr(shell, _ATTRIBUTE)
+
+
+for _kind in ("feature", "test"):
+    getattr(MlopsMagics, _kind).__doc__ += "\n\n" + help_text(_kind)
+MlopsMagics.step.__doc__ = (MlopsMagics.step.__doc__ or "") + "\n\n" + help_text("step")
