@@ -7,6 +7,8 @@
 import difflib
 from collections.abc import Iterable
 
+LISTED = 12  # names shown when none is near
+
 
 class MlopsError(Exception):
     """An error with a message made for the user.
@@ -62,7 +64,7 @@ class NotFound(MlopsError):
         if near:
             tail = "; did you mean " + " or ".join(repr(n) for n in near) + "?"
         elif names:
-            tail = "; there are: " + ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+            tail = "; there are: " + ", ".join(names[:LISTED]) + (", ..." if len(names) > LISTED else "")
         else:
             tail = f"; there is no {kind} yet"
         return cls(f"no {kind} named {name!r}{tail}", where=where, hint=hint)

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from mlops_nb.config import Layout, Settings, find_layout, read_settings
 from mlops_nb.records import Fact, now_text
@@ -84,7 +84,7 @@ class Project:
         """Commit what is acknowledged and let go of the files."""
         self.registry.close()
 
-    def __enter__(self) -> "Project":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
