@@ -45,9 +45,7 @@ class Kernel:
         self.client.wait_for_ready(timeout=60)
 
     def send(self, source: str, cell_id: str = "", tags: tuple[str, ...] = ()) -> str:
-        from jupyter_client.session import Session
-
-        session: Session = self.client.session
+        session = self.client.session
         content = {"code": source, "silent": False, "store_history": True, "user_expressions": {}, "allow_stdin": False, "stop_on_error": True}
         message = session.msg("execute_request", content, metadata={"cellId": cell_id, "tags": list(tags)} if cell_id else {})
         self.client.shell_channel.send(message)
@@ -127,7 +125,12 @@ def mlops_nb_command(tmp_path: Path) -> Callable[..., Any]:
     def run(*arguments: str, folder: Path = tmp_path, **environ: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [sys.executable, "-c", "from mlops_nb.cli import main; main()", *arguments],
-            cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True, check=False, timeout=180,
+            cwd=folder,
+            env={**os.environ, **environ},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=180,
         )
 
     return run
