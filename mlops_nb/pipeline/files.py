@@ -1,0 +1,147 @@
+"""A pipeline as files in git: one notebook a component and pipeline.toml, deterministic and diffable.
+
+A component notebook is: parameters cell, support cell (imports, functions, constants), load cell, the user's cells verbatim with their ids
+and tags, save cell. Rendering is pure; `write_pipeline` touches only files whose text differs.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlops_nb.records import Component, Pipeline
+
+MANIFEST = "pipeline.toml"
+LOAD_SOURCE = "%load_ext mlops_nb\n%step load"
+SAVE_SOURCE = "%step save"
+KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+
+
+def notebook_text(notebook: Mapping[str, Any]) -> str:
+    """A notebook's JSON as it is written everywhere here: sorted keys, one space, a final newline."""
+    return json.dumps(notebook, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+
+def component_notebook(component: Component) -> dict[str, Any]:
+    """The notebook (nbformat 4.5) that runs `component` alone."""
+    cells = [_own_cell("parameters", parameters_source(component.parameters), "parameters")] if component.parameters else []
+    cells.append(_own_cell("load", LOAD_SOURCE))
+    if component.support:
+        cells.append(_own_cell("support", component.support.strip("\n")))
+    cells += [_code_cell(cell.id, cell.source, cell.tags) for cell in component.cells]
+    cells.append(_own_cell("save", SAVE_SOURCE))
+    return {"cells": cells, "metadata": {"kernelspec": KERNELSPEC, "mlops_nb": {"component": component.name}}, "nbformat": 4, "nbformat_minor": 5}
+
+
+def parameters_source(parameters: Mapping[str, Any]) -> str:
+    """Assignments of the defaults, one a line.
+
+    >>> print(parameters_source({"year": 2013, "origin": "JFK"}))
+    year = 2013
+    origin = 'JFK'
+    """
+    return "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
+
+
+def manifest_text(pipeline: Pipeline) -> str:
+    """pipeline.toml: where the pipeline comes from, its parameters, and its components in order."""
+    import tomli_w
+
+    document = {
+        "name": pipeline.name,
+        "notebook": pipeline.notebook,
+        "version": pipeline.version,
+        "parameters": {name: _toml(value) for name, value in all_parameters(pipeline).items()},
+        "component": [_component_table(component) for component in pipeline.components],
+    }
+    return tomli_w.dumps(document)
+
+
+def all_parameters(pipeline: Pipeline) -> dict[str, Any]:
+    """Every parameter that some component uses, with its default."""
+    return {name: value for component in pipeline.components for name, value in component.parameters.items()}
+
+
+def write_pipeline(pipeline: Pipeline, folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Write `pipeline` into `folder`; returns the files written and the notebooks removed because their component is gone."""
+    texts = {folder / f"{component.name}.ipynb": notebook_text(component_notebook(component)) for component in pipeline.components}
+    texts[folder / MANIFEST] = manifest_text(pipeline)
+    folder.mkdir(parents=True, exist_ok=True)
+    gone = tuple(sorted(path for path in folder.glob("*.ipynb") if path not in texts))
+    for path in gone:
+        path.unlink()
+    return tuple(path for path, text in texts.items() if write_if_changed(path, text)), gone
+
+
+def changed_files(pipeline: Pipeline, folder: Path) -> tuple[Path, ...]:
+    """The files that `write_pipeline` would write."""
+    texts = {folder / f"{component.name}.ipynb": notebook_text(component_notebook(component)) for component in pipeline.components}
+    texts[folder / MANIFEST] = manifest_text(pipeline)
+    return tuple(path for path, text in texts.items() if not _says(path, text))
+
+
+def write_if_changed(path: Path, text: str) -> bool:
+    """Write `text` unless the file says it already; was it written?"""
+    if _says(path, text):
+        return False
+    write_atomically(path, text)
+    return True
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace `path` as a whole: a reader, or a crash, sees the old text or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(name).unlink()
+        raise
+
+
+def _says(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode("utf-8", "surrogatepass")
+    except FileNotFoundError:
+        return False
+
+
+def _own_cell(name: str, source: str, *tags: str) -> dict[str, Any]:
+    return _code_cell(f"mlops-nb-{name}", source, tags)
+
+
+def _code_cell(cell_id: str, source: str, tags: tuple[str, ...]) -> dict[str, Any]:
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "id": cell_id,
+        "metadata": {"tags": list(tags)} if tags else {},
+        "outputs": [],
+        "source": source.splitlines(keepends=True),
+    }
+
+
+def _component_table(component: Component) -> dict[str, Any]:
+    return {
+        "name": component.name,
+        "notebook": f"{component.name}.ipynb",
+        "cells": [cell.id for cell in component.cells],
+        "inputs": dict(sorted(component.inputs.items())),
+        "outputs": list(component.outputs),
+        "parameters": sorted(component.parameters),
+        "digest": component.digest,
+    }
+
+
+def _toml(value: Any) -> Any:
+    """TOML knows no None; a parameter's text says it."""
+    return "None" if value is None else value

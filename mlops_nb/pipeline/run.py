@@ -1,0 +1,253 @@
+"""Headless execution of one notebook: the only door to papermill and nbclient.
+
+papermill's own metadata is not believed: it calls cells completed after their kernel died. What happened is read from exceptions and
+exit codes, and the executed notebook is written here, redacted and atomically, also after a failure.
+"""
+
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_nb.errors import BadInput, NotebookError, NotFound
+from mlops_nb.notebook.cells import read_notebook
+from mlops_nb.pipeline.files import notebook_text, write_atomically
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+OWN_KERNEL = "python3"
+SAVE_SECONDS = 5.0
+INJECTED_ID = "mlops-nb-injected-parameters"
+
+OnCell = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How a notebook's execution ended: `error` is empty when every cell ran, else what stopped `cell_id`.
+
+    `error` starts with the exception's name, or says that the kernel died or the cell took too long.
+    """
+
+    seconds: float
+    cell_id: str = ""
+    error: str = ""
+
+
+def execute_notebook(
+    source: Path,
+    target: Path,
+    *,
+    environ: Mapping[str, str],
+    cwd: Path,
+    kernel: str = "",
+    parameters: Mapping[str, Any] | None = None,
+    on_cell: OnCell | None = None,
+    redact: Callable[[Any], Any] = lambda value: value,
+    timeout: float = 0.0,
+) -> Execution:
+    """Run `source` top to bottom in a fresh kernel and keep the executed notebook at `target`, whatever happens.
+
+    `environ` is the kernel's whole environment and `cwd` its folder; this process's own are not touched. `parameters` are injected
+    below the cell tagged `parameters`. `on_cell(done, total, cell_id)` is told before each cell and at the end. `timeout` counts
+    seconds for one cell (0: none).
+
+    Raises:
+        NotebookError: `source` cannot be read as a notebook.
+        NotFound: there is no kernel named `kernel`.
+        KeyboardInterrupt: passed on once the kernel is killed and the notebook kept.
+    """
+    started = time.monotonic()
+    notebook = _prepared(source, parameters or {})
+    record = _Record(notebook, target, redact, on_cell or (lambda *_: None))
+    try:
+        _engine().execute_notebook(notebook, kernel or OWN_KERNEL, record=record, env=dict(environ), cwd=str(cwd), execution_timeout=timeout)
+    except _stops() as error:
+        return Execution(time.monotonic() - started, record.cell_id, record.error or _first_line(error))
+    finally:
+        record.save()
+    return Execution(time.monotonic() - started)
+
+
+class _Record:
+    """The notebook being executed: what cell is running, how it failed, and its redacted file."""
+
+    def __init__(self, notebook: "NotebookNode", target: Path, redact: Callable[[Any], Any], on_cell: OnCell) -> None:
+        self.notebook = notebook
+        self.target = target
+        self.redact = redact
+        self.on_cell = on_cell
+        self.cell_id = ""
+        self.error = ""
+        self.saved = time.monotonic()
+
+    def cell_starts(self, index: int, cell: "NotebookNode") -> None:
+        """Note the running cell and, now and then, save what there is."""
+        self.cell_id = str(cell.get("id", ""))
+        self.on_cell(index, len(self.notebook.cells), self.cell_id)
+        if time.monotonic() - self.saved > SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Write the notebook as it is now."""
+        write_atomically(self.target, notebook_text(self.redact(_plain(self.notebook))))
+        self.saved = time.monotonic()
+
+
+def _plain(value: Any) -> Any:
+    """A NotebookNode as dicts and lists of text, which the redactor takes."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _prepared(source: Path, parameters: Mapping[str, Any]) -> "NotebookNode":
+    """The notebook to execute: upgraded, with the ids that `read_notebook` gives, no outputs, parameters injected."""
+    from nbformat.reader import NotJSONError
+    from papermill.iorw import load_notebook_node
+    from papermill.parameterize import parameterize_notebook
+
+    ids = {cell.index: cell.id for cell in read_notebook(source, strict=False)}
+    try:
+        notebook = load_notebook_node(str(source))
+    except (OSError, ValueError, KeyError, AttributeError, NotJSONError) as error:
+        raise NotebookError(f"is no notebook that can run: {error}", where=str(source)) from error
+    for index, cell_id in ids.items():
+        notebook.cells[index]["id"] = cell_id
+    if parameters:
+        notebook = parameterize_notebook(notebook, dict(parameters), comment="Parameters of this run", kernel_name=OWN_KERNEL, language="python")
+        next(cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", ()))["id"] = INJECTED_ID
+    return notebook
+
+
+@cache
+def _stops() -> tuple[type[Exception], ...]:
+    """What ends an execution without being an error of this program."""
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    return CellExecutionError, CellTimeoutError, DeadKernelError
+
+
+@cache
+def _engine() -> Any:
+    """papermill's engine with our kernels; made once, at the first execution."""
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import NBClientEngine, NotebookExecutionManager
+
+    from mlops_nb.pipeline.kernels import StepKernelManager
+
+    class Manager(NotebookExecutionManager):  # type: ignore[misc]
+        """papermill's cell times and states; nothing that has not run is called completed."""
+
+        def notebook_complete(self, **_: Any) -> None:
+            """Note the end; cells that never started stay pending."""
+            self.end_time = self.now()
+            times = self.nb.metadata.papermill
+            times["end_time"] = self.end_time.isoformat()
+            times["duration"] = (self.end_time - self.start_time).total_seconds()
+
+    class Client(PapermillNotebookClient):  # type: ignore[misc]
+        """Sends each cell's id and tags, and lets whatever stops a cell through."""
+
+        record: _Record
+
+        def create_kernel_manager(self) -> StepKernelManager:
+            """A kernel of this interpreter, or the one asked for."""
+            self.km = StepKernelManager(kernel_name=self.kernel_name, log=self.log)
+            _check_kernel(self.km)
+            return self.km
+
+        def papermill_execute_cells(self) -> None:
+            """Run the cells in order up to the first that fails."""
+            for index, cell in enumerate(self.nb.cells):
+                self.record.cell_starts(index, cell)
+                self.kc.cell_metadata = {"cellId": cell.get("id", ""), "tags": list(cell.metadata.get("tags", ()))}
+                self.nb_man.cell_start(cell, index)
+                try:
+                    self.execute_cell(cell, index)
+                except BaseException as error:
+                    self.record.error = self.reason(error)
+                    self.nb_man.cell_exception(cell, cell_index=index)
+                    raise
+                finally:
+                    self.nb_man.cell_complete(cell, cell_index=index)
+            self.record.on_cell(len(self.nb.cells), len(self.nb.cells), "")
+
+        def reason(self, error: BaseException) -> str:
+            """What stopped the running cell, in one line."""
+            if isinstance(error, DeadKernelError):
+                return _death(self.km.exit_code)
+            if isinstance(error, CellTimeoutError):
+                return f"took longer than {self.timeout:g} s"
+            return f"{error.ename}: {_first_line(error.evalue)}" if isinstance(error, CellExecutionError) else _first_line(error)
+
+    class Engine(NBClientEngine):  # type: ignore[misc]
+        """Runs a notebook in a kernel with an environment and a folder of its own."""
+
+        @classmethod
+        def execute_notebook(cls, nb: "NotebookNode", kernel_name: str, *, record: _Record, **options: Any) -> None:
+            """Run `nb` with our manager in place of papermill's."""
+            manager = Manager(nb, progress_bar=False, autosave_cell_every=0)
+            manager.notebook_start()
+            try:
+                cls.execute_managed_notebook(manager, kernel_name, record=record, **options)
+            finally:
+                manager.notebook_complete()
+
+        @classmethod
+        def execute_managed_notebook(cls, nb_man: Manager, kernel_name: str, *, record: _Record, **options: Any) -> None:
+            """Start the kernel, run the cells, kill the kernel."""
+            client = Client(nb_man, kernel_name=kernel_name, timeout=options["execution_timeout"] or None, log=_quiet(), **_CLIENT_OPTIONS)
+            client.record = record
+            client.execute(env=options["env"], cwd=options["cwd"])
+
+    return Engine
+
+
+# The kernel is killed at the end, since a polite shutdown stalls for seconds now and then; its history file is nobody's.
+_CLIENT_OPTIONS = {"shutdown_kernel": "immediate", "startup_timeout": 60, "record_timing": False, "ipython_hist_file": ":memory:"}
+
+
+@cache
+def _quiet() -> logging.Logger:
+    """A logger whose lines reach nobody: what matters is said by exceptions."""
+    logger = logging.Logger("mlops_nb.papermill", logging.CRITICAL)
+    logger.addHandler(logging.NullHandler())
+    return logger
+
+
+def _check_kernel(manager: Any) -> None:
+    from jupyter_client.kernelspec import NoSuchKernel
+
+    try:
+        specification = manager.kernel_spec
+    except NoSuchKernel as error:
+        raise NotFound.named("kernel", manager.kernel_name, manager.kernel_spec_manager.find_kernel_specs()) from error
+    if specification.language.lower() != "python":
+        raise BadInput(f"kernel {manager.kernel_name!r} speaks {specification.language}, not Python")
+
+
+def _death(exit_code: int | None) -> str:
+    """Why a kernel is gone.
+
+    >>> _death(-9)
+    'the kernel died (SIGKILL; out of memory?)'
+    """
+    if exit_code is None or exit_code >= 0:
+        return "the kernel died" if exit_code is None else f"the kernel exited with code {exit_code}"
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-exit_code).name
+        return f"the kernel died ({name}{'; out of memory?' if name == 'SIGKILL' else ''})"
+    return f"the kernel died (signal {-exit_code})"
+
+
+def _first_line(error: object) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]
