@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mlops_nb.project import Project
     from mlops_nb.store.registry import RecordingStatus
 
-MIME = "application/vnd.mlops-nb.delta+json"
+DELTA_MIME = "application/vnd.mlops-nb.delta+json"
 DISPLAY_ID = "mlops-nb"  # no output carries this id, so nothing is stored in the notebook
 WIRE_VERSION = 1
 
