@@ -6,9 +6,26 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     from IPython.core.interactiveshell import InteractiveShell
 
 __version__ = "0.1.0"
+
+
+def training_set(spine: "pd.DataFrame", *frames: "pd.DataFrame", timestamp: str) -> "pd.DataFrame":
+    """`spine` with the features that were known at each row's `timestamp`: point-in-time joins of frames made by %%feature cells.
+
+    Rows, order and index of `spine` stay as they are; each frame adds its columns and `VIEW__TIMESTAMP`, the time of the row taken
+    (null where nothing was known). A feature row counts from its timestamp on, for its `--ttl`. Raises BadInput or NotFound where a
+    frame is no feature frame, a column is missing, or keys or times cannot be compared.
+
+    Example::
+
+        training = mlops_nb.training_set(flights, airport_weather, recent_lateness, timestamp="scheduled")
+    """
+    from mlops_nb.features import offline
+
+    return offline.training_set(spine, [(offline.view_of(frame), frame) for frame in frames], timestamp=timestamp)
 
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:
