@@ -104,7 +104,10 @@ class FileUse:
 
 @dataclass(frozen=True, slots=True)
 class CellRun:
-    """One execution of one cell. `seq` orders the runs of one session; `crc` is zlib.crc32 of the source as sent (UTF-8)."""
+    """One execution of one cell. `seq` orders the runs of one session; `crc` is zlib.crc32 of the source as sent (UTF-8).
+
+    `unchanged` are those of `writes` that were bound to a value equal to the one before: they make no other cell stale.
+    """
 
     id: str
     session_id: str
@@ -124,6 +127,7 @@ class CellRun:
     writes: tuple[str, ...] = ()
     files: tuple[FileUse, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    unchanged: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ create table cell_run (
     cell_id text not null, execution_count integer not null, source text not null references source(digest),
     crc integer not null, started text not null, seconds real not null, status text not null, error text not null,
     tags text not null, step text not null, reads text not null, writes text not null, files text not null,
-    environment text not null
+    environment text not null, unchanged text not null default '[]'
 ) strict;
 create index cell_run_by_cell on cell_run(notebook, cell_id, started);
 create table edge (
