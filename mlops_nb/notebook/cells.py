@@ -185,7 +185,7 @@ def _text(source: Any, notebook: str, index: int) -> str:
 def _transformer() -> "TransformerManager":
     from IPython.core.inputtransformer2 import TransformerManager
 
-    return TransformerManager()
+    return TransformerManager()  # type: ignore[no-untyped-call]
 
 
 def _without_code_magics(source: str) -> str:

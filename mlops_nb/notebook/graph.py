@@ -33,23 +33,22 @@ def cycle(requires: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
     graph = {node: tuple(needs) for node, needs in requires.items()}
     finished: set[str] = set()
     for start in graph:
-        path: dict[str, None] = {}
-        stack = [(start, iter(graph[start]))] if start not in finished else []
-        if stack:
-            path[start] = None
-        while stack:
-            node, needs = stack[-1]
-            following = next((n for n in needs if n not in finished and n in graph), None)
-            if following is None:
-                finished.add(node)
-                path.pop(node)
-                stack.pop()
-            elif following in path:
-                nodes = list(path)
-                return (*nodes[nodes.index(following) :], following)
-            else:
-                path[following] = None
-                stack.append((following, iter(graph[following])))
+        if found := _cycle_from(start, graph, finished):
+            return found
+    return ()
+
+
+def _cycle_from(start: str, graph: Mapping[str, tuple[str, ...]], finished: set[str]) -> tuple[str, ...]:
+    path: list[str] = [] if start in finished else [start]
+    while path:
+        open_needs = (need for need in graph[path[-1]] if need in graph and need not in finished)
+        following = next(open_needs, None)
+        if following is None:
+            finished.add(path.pop())
+        elif following in path:
+            return (*path[path.index(following) :], following)
+        else:
+            path.append(following)
     return ()
 
 

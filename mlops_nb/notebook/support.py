@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mlops_nb.notebook import graph
-from mlops_nb.notebook.analysis import analyze, parse
+from mlops_nb.notebook.analysis import analyze
+from mlops_nb.notebook.flow import parse
 from mlops_nb.notebook.scopes import BUILTINS
 from mlops_nb.records import Analysis
 
