@@ -1,0 +1,163 @@
+"""What runs and why, and what is reused. Pure: records in, records out.
+
+A run key has five parts, one for each thing that decides a step's result (code, parameters, inputs, environment lock, seed), so that two keys
+say which of them differ. What a step read from files and environment variables is known only after it ran: it is compared with
+what was observed then.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlops_nb.errors import NotFound
+from mlops_nb.hashing import text_digest
+from mlops_nb.records import ArtifactRef, Component, Pipeline, PlannedStep, StepRun
+from mlops_nb.store.codec import to_json
+
+PARTS = ("code", "parameters", "inputs", "lock", "seed")
+PART_LENGTH = 24
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """How things stand now: digests of files ('' where gone) and variables ('' where unset) that earlier runs read, and which artifacts are whole."""
+
+    files: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    whole: frozenset[str] = frozenset()
+
+
+def used_parameters(component: Component, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The values a component runs with: the run's own where given, else its defaults."""
+    return {name: parameters.get(name, default) for name, default in component.parameters.items()}
+
+
+def check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> None:
+    """Raise NotFound for a parameter that no component has."""
+    known = {name for component in pipeline.components for name in component.parameters}
+    for name in parameters:
+        if name not in known:
+            raise NotFound.named("parameter", name, known, where=f"pipeline {pipeline.name}", hint="parameters are the literals of the cell tagged `parameters`")
+
+
+def run_key(pipeline: str, component: Component, *, parameters: Mapping[str, Any], inputs: Mapping[str, ArtifactRef], lock: str, seed: int) -> str:
+    """What a step's result hangs on, as text of five parts; equal keys mean equal results, observed files and variables aside."""
+    parts = (
+        text_digest(pipeline, component.name, component.digest),
+        text_digest(to_json(dict(sorted(parameters.items())))),
+        text_digest(*(text for name in sorted(inputs) for text in (name, inputs[name].digest))),
+        text_digest(lock),
+        text_digest(str(seed)),
+    )
+    return "-".join(part[:PART_LENGTH] for part in parts)
+
+
+def plan(
+    pipeline: Pipeline,
+    *,
+    parameters: Mapping[str, Any],
+    lock: str,
+    history: Sequence[StepRun],
+    current: Current,
+    seed: int = 0,
+) -> tuple[PlannedStep, ...]:
+    """Each step in order: run or skip, with the reason. A step behind one that runs is planned to run; its inputs may turn out the same."""
+    check_parameters(pipeline, parameters)
+    outputs: dict[str, Mapping[str, ArtifactRef]] = {}
+    steps = []
+    for component in pipeline.components:
+        waiting = [name for name in component.requires if name not in outputs]
+        if waiting:
+            steps.append(PlannedStep(component.name, "run", f"step {waiting[0]} will run before it"))
+            continue
+        step = decide(
+            pipeline.name,
+            component,
+            parameters=used_parameters(component, parameters),
+            inputs=inputs_of(component, outputs),
+            lock=lock,
+            history=history,
+            current=current,
+            seed=seed,
+        )
+        if step.reuse:
+            outputs[component.name] = step.reuse.outputs
+        steps.append(step)
+    return tuple(steps)
+
+
+def inputs_of(component: Component, outputs: Mapping[str, Mapping[str, ArtifactRef]]) -> dict[str, ArtifactRef]:
+    """A component's inputs out of what the steps before it gave."""
+    return {name: outputs[maker][name] for name, maker in component.inputs.items()}
+
+
+def decide(
+    pipeline: str,
+    component: Component,
+    *,
+    parameters: Mapping[str, Any],
+    inputs: Mapping[str, ArtifactRef],
+    lock: str,
+    history: Sequence[StepRun],
+    current: Current,
+    seed: int = 0,
+) -> PlannedStep:
+    """Whether one step has to run, its inputs being known. `history` holds earlier step runs, newest first."""
+    key = run_key(pipeline, component, parameters=parameters, inputs=inputs, lock=lock, seed=seed)
+    earlier = [step for step in history if step.component == component.name]
+    passed = [step for step in earlier if step.status == "ran"]
+    same = [step for step in passed if step.key == key]
+    reuse = next((step for step in same if not _changes(step, component, current)), None)
+    if reuse:
+        return PlannedStep(component.name, "skip", f"unchanged since run {reuse.run_id[:8]}", key, reuse)
+    if same:
+        reason = _changes(same[0], component, current)
+    elif earlier and earlier[0].status in ("failed", "interrupted") and earlier[0].key == key:
+        reason = f"{earlier[0].status} in run {earlier[0].run_id[:8]}"
+    else:
+        reason = _difference(passed[0], key, parameters, inputs) if passed else "first run"
+    return PlannedStep(component.name, "run", reason, key)
+
+
+def _changes(step: StepRun, component: Component, current: Current) -> str:
+    """What is not as it was when `step` ran with this key; '' where all is."""
+    for path, digest in sorted(step.files.items()):
+        now = current.files.get(path, "")
+        if now != digest:
+            return f"file {path} {'changed' if now else 'is gone'}"
+    for name, digest in sorted(step.environment.items()):
+        if current.environment.get(name, "") != digest:
+            return f"environment variable {name} changed"
+    for name in component.outputs:
+        if name not in step.outputs or step.outputs[name].digest not in current.whole:
+            return f"output `{name}` is missing or damaged"
+    return ""
+
+
+def _difference(last: StepRun, key: str, parameters: Mapping[str, Any], inputs: Mapping[str, ArtifactRef]) -> str:
+    """Which parts of two keys differ, in words."""
+    differing = {part for part, old, new in zip(PARTS, last.key.split("-"), key.split("-"), strict=False) if old != new}
+    reasons = ["code changed"] if "code" in differing else []
+    reasons += _changed_parameters(last.parameters, parameters)
+    reasons += [f"input `{name}` changed" for name in sorted(inputs) if _digest(last.inputs, name) not in ("", inputs[name].digest)]
+    reasons += ["environment lock changed"] if "lock" in differing else []
+    reasons += ["seed changed"] if "seed" in differing else []
+    return "; ".join(reasons) or "its inputs or parameters are others than before"
+
+
+def _changed_parameters(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [f"parameter {name} changed: {old[name]!r} -> {new[name]!r}" for name in sorted(new) if name in old and to_json(old[name]) != to_json(new[name])]
+
+
+def _digest(refs: Mapping[str, ArtifactRef], name: str) -> str:
+    return refs[name].digest if name in refs else ""
+
+
+def observed_paths(history: Iterable[StepRun]) -> frozenset[str]:
+    """Every file that some earlier step run read: what `Current.files` has to cover."""
+    return frozenset(path for step in history for path in step.files)
+
+
+def observed_variables(history: Iterable[StepRun]) -> frozenset[str]:
+    """Every environment variable that some earlier step run read."""
+    return frozenset(name for step in history for name in step.environment)
