@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PANEL = "share/jupyter/labextensions/mlops-nb"
 REGISTRY = re.compile(r"(pypi|files\.pythonhosted|registry\.npmjs|registry\.yarnpkg|deb\.debian|conda\.anaconda|proxy\.golang)\.(org|com)\b")
 MACHINE = re.compile(r"(?<![\w.~$}])/(root|home|Users|work)/\w")
-UNPINNED = re.compile(r"^(?![#\s]|--)(?!\S+==)", re.MULTILINE)
+UNPINNED = re.compile(r"^(?=\S)(?!#|\S+==)", re.MULTILINE)
 
 
 def tracked():
@@ -107,12 +107,12 @@ def build(kind, source, target, environ):
     code = f"from hatchling.build import build_{kind}; print(build_{kind}({str(target)!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=source, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return target / done.stdout.split()[-1]
+    return target / done.stdout.split()[-1], done.stdout + done.stderr
 
 
 @pytest.fixture(scope="module")
 def sdist(source, tmp_path_factory, no_node):
-    return build("sdist", source, tmp_path_factory.mktemp("sdist"), no_node)
+    return build("sdist", source, tmp_path_factory.mktemp("sdist"), no_node)[0]
 
 
 @pytest.fixture(scope="module")
@@ -121,19 +121,25 @@ def wheel(sdist, tmp_path_factory, no_node):
     folder = tmp_path_factory.mktemp("unpacked")
     with tarfile.open(sdist) as archive:
         archive.extractall(folder, filter="data")
-    return build("wheel", next(folder.iterdir()), tmp_path_factory.mktemp("wheel"), no_node)
+    return build("wheel", next(folder.iterdir()), tmp_path_factory.mktemp("wheel"), no_node)[0]
 
 
 def test_the_wheel_is_whole(wheel, panel_built):
     names = zipfile.ZipFile(wheel).namelist()
     inside = [n.split(".data/data/")[-1] for n in names]
-    assert "mlops_nb/project/__init__.py" in inside
+    assert {"mlops_nb/project/__init__.py", "etc/jupyter/jupyter_server_config.d/mlops_nb.json"} <= set(inside)
     assert any(n.endswith("licenses/LICENSE") for n in inside)
-    assert "etc/jupyter/jupyter_server_config.d/mlops_nb.json" in inside
     assert not [n for n in inside if re.search(r"(^|/)(tests?/test_|node_modules|\.mlops_nb|\.venv)", n)]
     assert ([n for n in inside if n == f"{PANEL}/package.json"] != []) == panel_built
     assert (any(n.startswith(f"{PANEL}/static/remoteEntry") for n in inside)) == panel_built
     assert not [n for n in names if n.startswith("mlops_nb/labextension/")], "the panel is in the wheel twice"
+
+
+def test_a_clone_without_node_gives_the_python_side_and_says_how_to_get_the_panel(source, tmp_path, no_node):
+    shutil.copytree(source, tmp_path / "clone", ignore=shutil.ignore_patterns("static"))
+    wheel, said = build("wheel", tmp_path / "clone", tmp_path / "dist", no_node)
+    assert re.search(r"Install Node\.js, then: pip install", said)
+    assert not [name for name in zipfile.ZipFile(wheel).namelist() if PANEL in name]
 
 
 def test_the_sdist_holds_the_panels_sources(sdist):
@@ -151,9 +157,10 @@ def test_the_wheel_installs_into_an_empty_environment_without_node(wheel, tmp_pa
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
     command = python.with_name("mlops-nb")
+    environ = {**no_node, "JUPYTER_CONFIG_DIR": str(tmp_path / "config"), "JUPYTER_DATA_DIR": str(tmp_path / "data")}
 
     def run(*arguments):
-        done = subprocess.run(arguments, cwd=tmp_path, env=no_node, capture_output=True, text=True, check=False)
+        done = subprocess.run(arguments, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout + done.stderr
 
