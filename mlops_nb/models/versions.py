@@ -4,6 +4,7 @@ The manifest holds no run id, time or metric: the same code, data, parameters an
 runs it and whenever. Metrics belong to the record, not to the id: they follow from what the manifest names.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from mlops_nb.errors import BadInput, NotFound
 from mlops_nb.hashing import json_digest
 from mlops_nb.notebook.grammar import parse_line
 from mlops_nb.records import ArtifactRef, ModelVersion
+from mlops_nb.store.codec import python_scalar, row_json
 
 REFERENCE = re.compile(r"(?P<name>\w+)(?:@(?P<which>[0-9a-f]+))?")
 SHORTEST_ID = 4  # fewer characters of an id are not taken for one
@@ -144,7 +146,7 @@ def manifest(name: str, variable: str, origin: Origin, *, artifact: ArtifactRef,
             "upstream": dict(sorted(origin.upstream.items())),
         },
         "data": {"inputs": dict(sorted(origin.inputs.items())), "files": dict(sorted(origin.files.items()))},
-        "parameters": dict(sorted(origin.parameters.items())),
+        "parameters": json.loads(row_json(dict(sorted(origin.parameters.items())))),
         "environment": {"lock": origin.lock, "python": origin.python},
         "artifact": {"digest": artifact.digest, "kind": artifact.kind, "type": artifact.type_name},
         "signature": signature_of(value),
@@ -176,7 +178,8 @@ def seeds_of(value: Any) -> dict[str, Any]:
     if not callable(parameters) or isinstance(value, type):
         return {}
     found = {name: state for name, state in parameters(deep=True).items() if name.rpartition("__")[2] == "random_state"}
-    return {name: state if state is None or isinstance(state, int) else type(state).__name__ for name, state in sorted(found.items())}
+    plain = {name: python_scalar(state) for name, state in sorted(found.items())}
+    return {name: state if state is None or isinstance(state, int) else type(state).__name__ for name, state in plain.items()}
 
 
 # --- references -----------------------------------------------------------------------------------------------
