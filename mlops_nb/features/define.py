@@ -5,6 +5,7 @@ The file is the cell's body as a function, below the imports and helpers it need
 
 import ast
 import io
+import itertools
 import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -53,7 +54,7 @@ def parse_definition(text: str) -> FeatureView:
     10800.0
     """
     tree = ast.parse(text)
-    literal = next((n.value for n in tree.body if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "VIEW"), None)
+    literal = next((n.value for n in tree.body if isinstance(n, ast.Assign) and _is_view(n)), None)
     if literal is None:
         raise ValueError("it has no VIEW")
     fields: dict[str, Any] = ast.literal_eval(literal)
@@ -107,6 +108,15 @@ def function_body(cell: Cell) -> list[ast.stmt]:
     for statement in statements:
         ast.increment_lineno(statement, _lines_above(cell))
     return statements
+
+
+def function(cell: Cell, inputs: Sequence[str]) -> ast.Module:
+    """A module that defines the view's function, with the cell's own line numbers."""
+    module = ast.parse(f"def {cell.name}({', '.join(inputs)}): ...")
+    made = module.body[0]
+    assert isinstance(made, ast.FunctionDef)
+    made.body = function_body(cell)
+    return module
 
 
 def attributes(view: FeatureView) -> dict[str, Any]:
@@ -201,8 +211,34 @@ def _file_text(view: FeatureView, support: str) -> str:
     """The definition file; the support code stands between docstring and VIEW."""
     made_by = f"# Written by %%feature in {view.notebook}; edit it there." if view.notebook else "# Written by %%feature; edit it in its notebook."
     head = f"{_docstring(view.description or f'The feature view {view.name}.')}\n\n{made_by}"
-    blocks = [head, support.strip("\n"), _view_text(view)]
-    return "\n\n".join(block for block in blocks if block) + "\n\n\n" + view.source
+    code = _spaced(f"{support}\n{_view_text(view)}")
+    return f"{head}\n\n{code}\n\n\n{view.source}"
+
+
+def _spaced(code: str) -> str:
+    """Top-level statements with two blank lines around functions and classes and one between imports, constants and VIEW."""
+    lines = code.split("\n")
+    statements = ast.parse(code).body
+    starts = [min([node.lineno, *(d.lineno for d in getattr(node, "decorator_list", ()))]) - 1 for node in statements]
+    blocks = ["\n".join(lines[start:end]).strip("\n") for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)]
+    text = blocks[0]
+    for (before, after), block in zip(itertools.pairwise(statements), blocks[1:], strict=True):
+        text += "\n" * (1 + _blank_lines(before, after)) + block
+    return text
+
+
+def _blank_lines(before: ast.stmt, after: ast.stmt) -> int:
+    if any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in (before, after)):
+        return 2
+    return 0 if _is_import(before) == _is_import(after) and not _is_view(after) else 1
+
+
+def _is_import(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def _is_view(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "VIEW"
 
 
 def _view_text(view: FeatureView) -> str:

@@ -227,6 +227,8 @@ def _kind(column: pd.Series) -> str:
     """What a key column's values are: number (integers with nulls are floats in pandas), text, boolean, ..."""
     import pandas as pd
 
+    if column.isna().all():
+        return "empty"
     values = column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else column
     kind = pd.api.types.infer_dtype(values, skipna=True)
     return {"string": "text", "floating": "number", "integer": "number", "mixed-integer-float": "number"}.get(kind, kind)
