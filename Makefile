@@ -41,7 +41,7 @@ lint: setup
 	ruff format --check .
 	mypy
 	lint-imports
-	codespell
+	git ls-files -z | xargs -0 codespell
 ifneq ($(NODE),)
 	cd labextension && jlpm run lint && jlpm run tsc --noEmit
 else
