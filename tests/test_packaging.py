@@ -41,7 +41,7 @@ def test_tracked_text_names_no_registry_and_no_machine(pattern):
 
 @pytest.mark.parametrize(
     ("pattern", "text"),
-    [(REGISTRY, "--index-url https://py" + "pi.org/simple"), (MACHINE, "# uv pip compile /ro" + "ot/project"), (UNPINNED, "numpy>=2\n")],
+    [(REGISTRY, "--index-url https://py" + "pi.org/simple"), (MACHINE, "# uv pip compile /" + "root/project"), (UNPINNED, "numpy>=2\n")],
 )
 def test_the_checks_see_what_they_look_for(pattern, text):
     assert pattern.search(text)
