@@ -14,14 +14,16 @@ The rules, each refused with the cell's place where it cannot be kept:
 
 import ast
 import difflib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from mlops_nb.errors import BadInput, PromotionRefused
 from mlops_nb.hashing import json_digest, text_digest
 from mlops_nb.notebook import graph
-from mlops_nb.notebook.analysis import analyze, normalized, parse
+from mlops_nb.notebook.analysis import analyze, normalized
 from mlops_nb.notebook.cells import plain_python
+from mlops_nb.notebook.flow import parse
 from mlops_nb.notebook.grammar import parse_line
 from mlops_nb.notebook.support import support_code
 from mlops_nb.pipeline.wiring import (
@@ -63,8 +65,7 @@ def build(
     ordered = _ordered(drafts)
     given = {owner: _outputs(drafts[owner], drafts) for owner in ordered}
     components = tuple(_component(drafts[owner], given[owner], modules or {}) for owner in ordered)
-    version = text_digest(name, *(part for c in components for part in (c.name, c.digest)))
-    return Pipeline(name=name, notebook=notebook, components=components, version=version)
+    return Pipeline(name=name, notebook=notebook, components=components, version=version_of(name, components))
 
 
 @dataclass(slots=True)
@@ -95,7 +96,9 @@ def _owned_features(cells: Iterable[Cell]) -> tuple[Cell, ...]:
 
 def _check_cells(wiring: Wiring, notebook: str) -> None:
     if not any(unit.owner for unit in wiring.units):
-        raise PromotionRefused("has no step cells", where=notebook, hint="write %%step NAME in a cell's first line, or give the cell the tag step:NAME")
+        raise PromotionRefused(
+            "has no step cells", where=notebook, hint="write %%step NAME in a cell's first line, or give the cell the tag step:NAME"
+        )
     for unit in wiring.units:
         if unit.owner and unit.analysis.error:
             raise PromotionRefused(unit.analysis.error, where=unit.cell.where, hint="mend the cell")
@@ -157,8 +160,8 @@ def _take(draft: _Draft, read: Read) -> tuple[Read, ...]:
         return ()
     _check_one_maker(draft, read)
     draft.makers[read.name] = read
-    if maker.cell.kind == "parameters" and _literals(maker.cell).keys() >= {read.name}:
-        draft.parameters[read.name] = _literals(maker.cell)[read.name]
+    if maker.cell.kind == "parameters" and literals(maker.cell).keys() >= {read.name}:
+        draft.parameters[read.name] = literals(maker.cell)[read.name]
     elif _is_portable(read.name, maker):
         draft.portable[read.name] = maker
     elif maker.owner:
@@ -190,7 +193,7 @@ def _check_simple(read: Read, maker: Unit, wiring: Wiring) -> None:
     stepped = next((r for r in wiring.of(maker) if r.maker and r.maker.owner and not _is_portable(r.name, r.maker)), None)
     if stepped and stepped.maker:
         raise PromotionRefused(
-            f"makes `{read.name}`, which {read.reader.cell.where} needs, out of `{stepped.name}` of step {stepped.maker.owner}, but is no step itself",
+            f"makes `{read.name}` for {read.reader.cell.where} out of `{stepped.name}` of step {stepped.maker.owner}, but is no step itself",
             where=maker.cell.where,
             hint=advice,
         )
@@ -207,7 +210,7 @@ def _is_portable(name: str, maker: Unit) -> bool:
     return name not in support_code([name], [portable_source(maker)]).leftover and maker.cell.kind == "code"
 
 
-def _literals(cell: Cell) -> dict[str, object]:
+def literals(cell: Cell) -> dict[str, object]:
     """The literal assignments of a parameters cell."""
     tree = parse(plain_python(cell.source))
     found: dict[str, object] = {}
@@ -232,7 +235,9 @@ def _unmade(read: Read, wiring: Wiring) -> PromotionRefused:
     if later:
         owner = f"step {later.owner}" if later.owner else "an untagged cell"
         return PromotionRefused(
-            f"reads `{read.name}`, which only {owner} makes, further down ({later.cell.where})", where=where, hint="put the cells in the order in which they run"
+            f"reads `{read.name}`, which only {owner} makes, further down ({later.cell.where})",
+            where=where,
+            hint="put the cells in the order in which they run",
         )
     near = difflib.get_close_matches(read.name, sorted(set().union(*(unit.makes for unit in wiring.units))), n=3, cutoff=0.6)
     dynamic = next((u for u in wiring.units if u.analysis.dynamic and u.cell.index < read.reader.cell.index), None)
@@ -307,7 +312,7 @@ def _ordered(drafts: Mapping[str, _Draft]) -> tuple[str, ...]:
         return graph.order(requires)
     except BadInput as error:
         around = graph.cycle(requires)
-        links = [_link(drafts[a], b) for a, b in zip(around, around[1:], strict=False)]
+        links = [_link(drafts[a], b) for a, b in itertools.pairwise(around)]
         hint = "; ".join(f"{r.reader.cell.where} reads `{r.name}` of step {r.maker.owner}" for r in links if r.maker)
         raise PromotionRefused(f"steps {error.message}", where=links[0].reader.cell.where, hint=f"{hint}: split one of these steps") from error
 
@@ -338,27 +343,42 @@ def _models(source: str) -> Iterable[str]:
 
 def _component(draft: _Draft, outputs: tuple[str, ...], modules: Mapping[str, str]) -> Component:
     units = sorted([*draft.units, *draft.leading.values()], key=lambda unit: unit.cell.index)
-    support = _support(draft)
-    inputs = {name: read.maker.owner for name, read in sorted(draft.inputs.items()) if read.maker}
-    cells = tuple(unit.cell for unit in units)
-    digest = json_digest(
+    component = Component(
+        name=draft.name,
+        cells=tuple(unit.cell for unit in units),
+        support=_support(draft),
+        inputs={name: read.maker.owner for name, read in sorted(draft.inputs.items()) if read.maker},
+        outputs=outputs,
+        parameters=dict(sorted(draft.parameters.items())),
+    )
+    return replace(component, digest=digest_of(component, modules))
+
+
+def digest_of(component: Component, modules: Mapping[str, str]) -> str:
+    """What decides a component's result, besides its inputs' and parameters' values: code, names in and out, local modules."""
+    packages = imported_packages(component.support).union(*(imported_packages(plain_python(cell.source)) for cell in component.cells))
+    return json_digest(
         {
-            "cells": [_cell_content(unit) for unit in units],
-            "support": normalized(support),
-            "inputs": sorted(inputs),
-            "outputs": outputs,
-            "parameters": sorted(draft.parameters),
-            "modules": {name: modules[name] for name in sorted(_packages(units, support)) if name in modules},
+            "cells": [_cell_content(cell) for cell in component.cells],
+            "support": normalized(component.support),
+            "inputs": sorted(component.inputs),
+            "outputs": list(component.outputs),
+            "parameters": sorted(component.parameters),
+            "modules": {name: modules[name] for name in sorted(packages) if name in modules},
         }
     )
-    parameters = dict(sorted(draft.parameters.items()))
-    return Component(name=draft.name, cells=cells, support=support, inputs=inputs, outputs=outputs, parameters=parameters, digest=digest)
 
 
-def _cell_content(unit: Unit) -> list[str]:
+def version_of(name: str, components: Iterable[Component]) -> str:
+    """A pipeline's version: the hash of its components' digests."""
+    return text_digest(name, *(part for component in components for part in (component.name, component.digest)))
+
+
+def _cell_content(cell: Cell) -> list[str]:
     """What of a cell decides its result: its code and its magic's options; not comments, formatting or ids."""
-    options = {key: list(v) if isinstance(v, tuple) else v for key, v in unit.cell.options.items()}
-    return [unit.cell.kind if unit.cell.kind in ("feature", "test") else "code", json_digest(options), normalized(unit.python)]
+    kind = cell.kind if cell.kind in ("feature", "test") else "code"
+    options = {key: list(v) if isinstance(v, tuple) else v for key, v in cell.options.items()} if kind != "code" else {}
+    return [kind, cell.name if kind == "feature" else "", json_digest(options), normalized(plain_python(cell.source))]
 
 
 def _packages(units: Sequence[Unit], support: str) -> frozenset[str]:

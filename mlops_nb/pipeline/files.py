@@ -8,15 +8,22 @@ import contextlib
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlops_nb.records import Component, Pipeline
+from mlops_nb.errors import BadInput
+from mlops_nb.notebook.cells import read_notebook
+from mlops_nb.pipeline.component import digest_of, literals, version_of
+from mlops_nb.records import Cell, Component, Pipeline
 
 MANIFEST = "pipeline.toml"
 LOAD_SOURCE = "%load_ext mlops_nb\n%step load"
 SAVE_SOURCE = "%step save"
+OWN_PREFIX = "mlops-nb-"  # of the ids of cells that are not the user's
+OWN_CELLS = frozenset(OWN_PREFIX + name for name in ("parameters", "injected-parameters", "load", "support", "save"))
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -83,6 +90,39 @@ def changed_files(pipeline: Pipeline, folder: Path) -> tuple[Path, ...]:
     return tuple(path for path, text in texts.items() if not _says(path, text))
 
 
+def read_pipeline(folder: Path, modules: Mapping[str, str]) -> Pipeline:
+    """The pipeline that the files in `folder` say, edits by hand included.
+
+    Raises BadInput where pipeline.toml is not valid, NotebookError for a component's notebook.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = tomllib.loads(path.read_text(encoding="utf-8"))
+        components = tuple(_read_component(folder, table, modules) for table in manifest.get("component", ()))
+        name, notebook = str(manifest["name"]), str(manifest["notebook"])
+    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise BadInput(f"no valid pipeline: {error}", where=str(path), hint="promote the notebook again") from error
+    return Pipeline(name=name, notebook=notebook, components=components, version=version_of(name, components))
+
+
+def _read_component(folder: Path, table: Mapping[str, Any], modules: Mapping[str, str]) -> Component:
+    cells = read_notebook(folder / f"{table['name']}.ipynb")
+    own = {cell.id.removeprefix(OWN_PREFIX): cell for cell in cells if cell.id in OWN_CELLS}
+    component = Component(
+        name=str(table["name"]),
+        cells=tuple(_featured(cell) for cell in cells if cell.id not in OWN_CELLS),
+        support=f"{own['support'].source}\n" if "support" in own else "",
+        inputs=dict(table["inputs"]),
+        outputs=tuple(table["outputs"]),
+        parameters=literals(own["parameters"]) if "parameters" in own else {},
+    )
+    return replace(component, digest=digest_of(component, modules))
+
+
+def _featured(cell: Cell) -> Cell:
+    return replace(cell, step=cell.name) if cell.kind == "feature" and not cell.step else cell
+
+
 def write_if_changed(path: Path, text: str) -> bool:
     """Write `text` unless the file says it already; was it written?"""
     if _says(path, text):
@@ -116,7 +156,7 @@ def _says(path: Path, text: str) -> bool:
 
 
 def _own_cell(name: str, source: str, *tags: str) -> dict[str, Any]:
-    return _code_cell(f"mlops-nb-{name}", source, tags)
+    return _code_cell(OWN_PREFIX + name, source, tags)
 
 
 def _code_cell(cell_id: str, source: str, tags: tuple[str, ...]) -> dict[str, Any]:

@@ -12,16 +12,16 @@ from jupyter_client.kernelspec import NATIVE_KERNEL_NAME, KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 
 
-class CellClient(AsyncKernelClient):  # type: ignore[misc]
+class CellClient(AsyncKernelClient):
     """A client whose execute requests carry `cell_metadata` (`cellId` and tags), which capture reads in the kernel."""
 
     cell_metadata: Mapping[str, Any] = {}
 
-    def execute(self, code: str, *, store_history: bool = True, stop_on_error: bool = True, **_: object) -> str:
+    def execute(self, code: str, silent: bool = False, store_history: bool = True, stop_on_error: bool = True, **_: Any) -> str:  # type: ignore[override]  # noqa: FBT001, FBT002
         """Send `code` with the present cell's metadata; returns the message's id."""
         content = {
             "code": code,
-            "silent": False,
+            "silent": silent,
             "store_history": store_history,
             "user_expressions": {},
             "allow_stdin": False,
@@ -32,7 +32,7 @@ class CellClient(AsyncKernelClient):  # type: ignore[misc]
         return str(message["header"]["msg_id"])
 
 
-class StepKernelManager(AsyncKernelManager):  # type: ignore[misc]
+class StepKernelManager(AsyncKernelManager):
     """A manager whose `python3` is always this interpreter, whatever kernel specs are installed elsewhere."""
 
     def __init__(self, **kwargs: Any) -> None:

@@ -5,14 +5,14 @@ say which of them differ. What a step read from files and environment variables 
 what was observed then.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mlops_nb.errors import NotFound
 from mlops_nb.hashing import text_digest
 from mlops_nb.records import ArtifactRef, Component, Pipeline, PlannedStep, StepRun
-from mlops_nb.store.codec import to_json
+from mlops_nb.store.codec import row_json
 
 PARTS = ("code", "parameters", "inputs", "lock", "seed")
 PART_LENGTH = 24
@@ -20,11 +20,14 @@ PART_LENGTH = 24
 
 @dataclass(frozen=True, slots=True)
 class Current:
-    """How things stand now: digests of files ('' where gone) and variables ('' where unset) that earlier runs read, and which artifacts are whole."""
+    """How things stand now, asked only about what earlier runs read.
 
-    files: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    whole: frozenset[str] = frozenset()
+    `file` and `variable` give digests ('' where gone or unset), `holds` whether an artifact is whole.
+    """
+
+    file: Callable[[str], str] = lambda _: ""
+    variable: Callable[[str], str] = lambda _: ""
+    holds: Callable[[str], bool] = lambda _: False
 
 
 def used_parameters(component: Component, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,14 +40,16 @@ def check_parameters(pipeline: Pipeline, parameters: Mapping[str, Any]) -> None:
     known = {name for component in pipeline.components for name in component.parameters}
     for name in parameters:
         if name not in known:
-            raise NotFound.named("parameter", name, known, where=f"pipeline {pipeline.name}", hint="parameters are the literals of the cell tagged `parameters`")
+            raise NotFound.named(
+                "parameter", name, known, where=f"pipeline {pipeline.name}", hint="parameters are the literals of the cell tagged `parameters`"
+            )
 
 
 def run_key(pipeline: str, component: Component, *, parameters: Mapping[str, Any], inputs: Mapping[str, ArtifactRef], lock: str, seed: int) -> str:
     """What a step's result hangs on, as text of five parts; equal keys mean equal results, observed files and variables aside."""
     parts = (
         text_digest(pipeline, component.name, component.digest),
-        text_digest(to_json(dict(sorted(parameters.items())))),
+        text_digest(row_json(dict(sorted(parameters.items())))),
         text_digest(*(text for name in sorted(inputs) for text in (name, inputs[name].digest))),
         text_digest(lock),
         text_digest(str(seed)),
@@ -122,14 +127,14 @@ def decide(
 def _changes(step: StepRun, component: Component, current: Current) -> str:
     """What is not as it was when `step` ran with this key; '' where all is."""
     for path, digest in sorted(step.files.items()):
-        now = current.files.get(path, "")
+        now = current.file(path)
         if now != digest:
             return f"file {path} {'changed' if now else 'is gone'}"
     for name, digest in sorted(step.environment.items()):
-        if current.environment.get(name, "") != digest:
+        if current.variable(name) != digest:
             return f"environment variable {name} changed"
     for name in component.outputs:
-        if name not in step.outputs or step.outputs[name].digest not in current.whole:
+        if name not in step.outputs or not current.holds(step.outputs[name].digest):
             return f"output `{name}` is missing or damaged"
     return ""
 
@@ -146,18 +151,12 @@ def _difference(last: StepRun, key: str, parameters: Mapping[str, Any], inputs: 
 
 
 def _changed_parameters(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return [f"parameter {name} changed: {old[name]!r} -> {new[name]!r}" for name in sorted(new) if name in old and to_json(old[name]) != to_json(new[name])]
+    return [
+        f"parameter {name} changed: {old[name]!r} -> {new[name]!r}"
+        for name in sorted(new)
+        if name in old and row_json(old[name]) != row_json(new[name])
+    ]
 
 
 def _digest(refs: Mapping[str, ArtifactRef], name: str) -> str:
     return refs[name].digest if name in refs else ""
-
-
-def observed_paths(history: Iterable[StepRun]) -> frozenset[str]:
-    """Every file that some earlier step run read: what `Current.files` has to cover."""
-    return frozenset(path for step in history for path in step.files)
-
-
-def observed_variables(history: Iterable[StepRun]) -> frozenset[str]:
-    """Every environment variable that some earlier step run read."""
-    return frozenset(name for step in history for name in step.environment)

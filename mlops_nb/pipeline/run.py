@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 OWN_KERNEL = "python3"
 SAVE_SECONDS = 5.0
 INJECTED_ID = "mlops-nb-injected-parameters"
+HIDDEN_IDS = ("mlops-nb-before", "mlops-nb-behind")
 
 OnCell = Callable[[int, int, str], None]
 
@@ -40,34 +41,45 @@ class Execution:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class KernelSetup:
+    """The kernel to start: its whole environment and its folder; this process's own are not touched.
+
+    `name` is a kernel spec's ('': this interpreter's own kernel), `timeout` seconds for one cell (0: no limit).
+    """
+
+    environ: Mapping[str, str]
+    cwd: Path
+    name: str = ""
+    timeout: float = 0.0
+
+
 def execute_notebook(
     source: Path,
     target: Path,
     *,
-    environ: Mapping[str, str],
-    cwd: Path,
-    kernel: str = "",
+    kernel: KernelSetup,
     parameters: Mapping[str, Any] | None = None,
-    on_cell: OnCell | None = None,
+    on_cell: OnCell = lambda *_: None,
     redact: Callable[[Any], Any] = lambda value: value,
-    timeout: float = 0.0,
+    around: tuple[str, str] = ("", ""),
 ) -> Execution:
     """Run `source` top to bottom in a fresh kernel and keep the executed notebook at `target`, whatever happens.
 
-    `environ` is the kernel's whole environment and `cwd` its folder; this process's own are not touched. `parameters` are injected
-    below the cell tagged `parameters`. `on_cell(done, total, cell_id)` is told before each cell and at the end. `timeout` counts
-    seconds for one cell (0: none).
+    `parameters` are injected below the cell tagged `parameters`. `on_cell(done, total, cell_id)` is told before each cell and at the end.
+    `around` is code run before the first and behind the last cell that is not kept in the notebook.
 
     Raises:
         NotebookError: `source` cannot be read as a notebook.
-        NotFound: there is no kernel named `kernel`.
+        NotFound: there is no such kernel.
         KeyboardInterrupt: passed on once the kernel is killed and the notebook kept.
     """
     started = time.monotonic()
     notebook = _prepared(source, parameters or {})
-    record = _Record(notebook, target, redact, on_cell or (lambda *_: None))
+    _surround(notebook, *around)
+    record = _Record(notebook, target, redact, on_cell)
     try:
-        _engine().execute_notebook(notebook, kernel or OWN_KERNEL, record=record, env=dict(environ), cwd=str(cwd), execution_timeout=timeout)
+        _execute(notebook, record, kernel)
     except _stops() as error:
         return Execution(time.monotonic() - started, record.cell_id, record.error or _first_line(error))
     finally:
@@ -96,7 +108,9 @@ class _Record:
 
     def save(self) -> None:
         """Write the notebook as it is now."""
-        write_atomically(self.target, notebook_text(self.redact(_plain(self.notebook))))
+        notebook = _plain(self.notebook)
+        notebook["cells"] = [cell for cell in notebook["cells"] if cell.get("id") not in HIDDEN_IDS]
+        write_atomically(self.target, notebook_text(self.redact(notebook)))
         self.saved = time.monotonic()
 
 
@@ -123,7 +137,16 @@ def _prepared(source: Path, parameters: Mapping[str, Any]) -> "NotebookNode":
     if parameters:
         notebook = parameterize_notebook(notebook, dict(parameters), comment="Parameters of this run", kernel_name=OWN_KERNEL, language="python")
         next(cell for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", ()))["id"] = INJECTED_ID
-    return notebook
+    prepared: NotebookNode = notebook
+    return prepared
+
+
+def _surround(notebook: "NotebookNode", before: str, behind: str) -> None:
+    from nbformat.v4 import new_code_cell
+
+    make: Callable[..., NotebookNode] = new_code_cell
+    first, last = (make(text, id=name, metadata={"tags": []}) for name, text in zip(HIDDEN_IDS, (before, behind), strict=True))
+    notebook.cells = [*([first] if before else []), *notebook.cells, *([last] if behind else [])]
 
 
 @cache
@@ -134,81 +157,88 @@ def _stops() -> tuple[type[Exception], ...]:
     return CellExecutionError, CellTimeoutError, DeadKernelError
 
 
-@cache
-def _engine() -> Any:
-    """papermill's engine with our kernels; made once, at the first execution."""
-    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-    from papermill.clientwrap import PapermillNotebookClient
-    from papermill.engines import NBClientEngine, NotebookExecutionManager
+class _Truthful:
+    """papermill's manager of cell times and states, but nothing that has not run is called completed. A mixin: see `_client_class`."""
 
-    from mlops_nb.pipeline.kernels import StepKernelManager
+    nb: Any
+    start_time: Any
+    now: Callable[[], Any]
 
-    class Manager(NotebookExecutionManager):  # type: ignore[misc]
-        """papermill's cell times and states; nothing that has not run is called completed."""
+    def notebook_complete(self, **_: Any) -> None:
+        """Note the end; cells that never started stay pending."""
+        end = self.now()
+        self.nb.metadata.papermill.update(end_time=end.isoformat(), duration=(end - self.start_time).total_seconds())
 
-        def notebook_complete(self, **_: Any) -> None:
-            """Note the end; cells that never started stay pending."""
-            self.end_time = self.now()
-            times = self.nb.metadata.papermill
-            times["end_time"] = self.end_time.isoformat()
-            times["duration"] = (self.end_time - self.start_time).total_seconds()
 
-    class Client(PapermillNotebookClient):  # type: ignore[misc]
-        """Sends each cell's id and tags, and lets whatever stops a cell through."""
+class _CellByCell:
+    """papermill's client, which sends each cell's id and tags and lets through what stops a cell. A mixin: see `_client_class`."""
 
-        record: _Record
+    record: _Record
+    nb: Any
+    nb_man: Any
+    km: Any
+    kc: Any
+    kernel_name: str
+    timeout: float | None
+    log: logging.Logger
+    execute_cell: Callable[..., Any]
 
-        def create_kernel_manager(self) -> StepKernelManager:
-            """A kernel of this interpreter, or the one asked for."""
-            self.km = StepKernelManager(kernel_name=self.kernel_name, log=self.log)
-            _check_kernel(self.km)
-            return self.km
+    def create_kernel_manager(self) -> Any:
+        """A manager for a kernel of this interpreter, or for the one asked for."""
+        from mlops_nb.pipeline.kernels import StepKernelManager
 
-        def papermill_execute_cells(self) -> None:
-            """Run the cells in order up to the first that fails."""
-            for index, cell in enumerate(self.nb.cells):
-                self.record.cell_starts(index, cell)
-                self.kc.cell_metadata = {"cellId": cell.get("id", ""), "tags": list(cell.metadata.get("tags", ()))}
-                self.nb_man.cell_start(cell, index)
-                try:
-                    self.execute_cell(cell, index)
-                except BaseException as error:
-                    self.record.error = self.reason(error)
-                    self.nb_man.cell_exception(cell, cell_index=index)
-                    raise
-                finally:
-                    self.nb_man.cell_complete(cell, cell_index=index)
-            self.record.on_cell(len(self.nb.cells), len(self.nb.cells), "")
+        self.km = StepKernelManager(kernel_name=self.kernel_name, log=self.log)
+        _check_kernel(self.km)
+        return self.km
 
-        def reason(self, error: BaseException) -> str:
-            """What stopped the running cell, in one line."""
-            if isinstance(error, DeadKernelError):
-                return _death(self.km.exit_code)
-            if isinstance(error, CellTimeoutError):
-                return f"took longer than {self.timeout:g} s"
-            return f"{error.ename}: {_first_line(error.evalue)}" if isinstance(error, CellExecutionError) else _first_line(error)
-
-    class Engine(NBClientEngine):  # type: ignore[misc]
-        """Runs a notebook in a kernel with an environment and a folder of its own."""
-
-        @classmethod
-        def execute_notebook(cls, nb: "NotebookNode", kernel_name: str, *, record: _Record, **options: Any) -> None:
-            """Run `nb` with our manager in place of papermill's."""
-            manager = Manager(nb, progress_bar=False, autosave_cell_every=0)
-            manager.notebook_start()
+    def papermill_execute_cells(self) -> None:
+        """Run the cells in order up to the first that fails."""
+        cells = self.nb.cells
+        for index, cell in enumerate(cells):
+            self.record.cell_starts(index, cell)
+            self.kc.cell_metadata = {"cellId": cell.get("id", ""), "tags": list(cell.metadata.get("tags", ()))}
+            self.nb_man.cell_start(cell, index)
             try:
-                cls.execute_managed_notebook(manager, kernel_name, record=record, **options)
+                self.execute_cell(cell, index)
+            except BaseException as error:
+                self.record.error = self.reason(error)
+                self.nb_man.cell_exception(cell, cell_index=index)
+                raise
             finally:
-                manager.notebook_complete()
+                self.nb_man.cell_complete(cell, cell_index=index)
+        self.record.on_cell(len(cells), len(cells), "")
 
-        @classmethod
-        def execute_managed_notebook(cls, nb_man: Manager, kernel_name: str, *, record: _Record, **options: Any) -> None:
-            """Start the kernel, run the cells, kill the kernel."""
-            client = Client(nb_man, kernel_name=kernel_name, timeout=options["execution_timeout"] or None, log=_quiet(), **_CLIENT_OPTIONS)
-            client.record = record
-            client.execute(env=options["env"], cwd=options["cwd"])
+    def reason(self, error: BaseException) -> str:
+        """What stopped the running cell, in one line."""
+        from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    return Engine
+        if isinstance(error, DeadKernelError):
+            return _death(self.km.exit_code)
+        if isinstance(error, CellTimeoutError):
+            return f"took longer than {self.timeout:g} s"
+        return f"{error.ename}: {_first_line(error.evalue)}" if isinstance(error, CellExecutionError) else _first_line(error)
+
+
+@cache
+def _client_class() -> tuple[Any, Any]:
+    """(client, manager): papermill's classes with ours before them; made at the first execution, since papermill is slow to import."""
+    from papermill.clientwrap import PapermillNotebookClient
+    from papermill.engines import NotebookExecutionManager
+
+    return type("Client", (_CellByCell, PapermillNotebookClient), {}), type("Manager", (_Truthful, NotebookExecutionManager), {})
+
+
+def _execute(notebook: "NotebookNode", record: _Record, kernel: KernelSetup) -> None:
+    """Start a kernel, run the cells, kill the kernel."""
+    client_class, manager_class = _client_class()
+    manager = manager_class(notebook, progress_bar=False, autosave_cell_every=0)
+    client = client_class(manager, kernel_name=kernel.name or OWN_KERNEL, timeout=kernel.timeout or None, log=_quiet(), **_CLIENT_OPTIONS)
+    client.record = record
+    manager.notebook_start()
+    try:
+        client.execute(env=dict(kernel.environ), cwd=str(kernel.cwd))
+    finally:
+        manager.notebook_complete()
 
 
 # The kernel is killed at the end, since a polite shutdown stalls for seconds now and then; its history file is nobody's.
@@ -218,8 +248,9 @@ _CLIENT_OPTIONS = {"shutdown_kernel": "immediate", "startup_timeout": 60, "recor
 @cache
 def _quiet() -> logging.Logger:
     """A logger whose lines reach nobody: what matters is said by exceptions."""
-    logger = logging.Logger("mlops_nb.papermill", logging.CRITICAL)
+    logger = logging.getLogger("mlops_nb.papermill")
     logger.addHandler(logging.NullHandler())
+    logger.propagate = False
     return logger
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from mlops_nb.hashing import source_crc
-from mlops_nb.notebook.analysis import of_cell, parse
+from mlops_nb.notebook.analysis import of_cell
 from mlops_nb.notebook.cells import plain_python
+from mlops_nb.notebook.flow import parse
 from mlops_nb.notebook.scopes import BUILTINS, changed_by_statement, root_name
 from mlops_nb.records import Analysis, Cell, CellRun
 

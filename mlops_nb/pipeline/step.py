@@ -1,0 +1,210 @@
+"""Inside a component's kernel: `load` brings the step's inputs into the namespace, `save` stores its outputs and says what was observed.
+
+The driver names the step's specification in MLOPS_NB_STEP. Without it, in a component notebook opened by hand, `load` takes the newest
+artifacts of the pipeline whose folder the notebook lies in, and `save` only stores the outputs.
+"""
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import random
+import tomllib
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_nb.config import STEP_VARIABLE
+from mlops_nb.errors import BadInput, NotFound
+from mlops_nb.pipeline.files import MANIFEST, OWN_CELLS, write_atomically
+from mlops_nb.records import ArtifactRef, CellRun
+from mlops_nb.store.codec import from_json, to_json
+
+if TYPE_CHECKING:
+    from mlops_nb.project import Project
+
+OUR_VARIABLES = ("MLOPS_NB_", "JPY_", "PYTHONHASHSEED")
+NEWEST = """
+select step_run.outputs from step_run join run on run.id = step_run.run_id
+where run.pipeline = ? and run.kind = 'pipeline' and step_run.component = ? and step_run.status in ('ran', 'skipped')
+order by step_run.started desc, step_run.rowid desc limit 1
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """What a component before this one did in this run: digests of its code, inputs, outputs and the files it read; its run key."""
+
+    component: str
+    digest: str
+    key: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpec:
+    """What the driver tells a step's kernel; `notebook` is the source notebook, `upstream` all ancestors in order, `lock` its digest."""
+
+    run_id: str
+    pipeline: str
+    component: str
+    notebook: str
+    digest: str = ""
+    key: str = ""
+    inputs: Mapping[str, ArtifactRef] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    upstream: tuple[Upstream, ...] = ()
+    lock: str = ""
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a step's kernel says at its end: stored outputs, files and environment variables that it read from outside."""
+
+    outputs: Mapping[str, ArtifactRef] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def write_spec(path: Path, spec: StepSpec) -> None:
+    """Write `spec` for the kernel that gets its path in MLOPS_NB_STEP."""
+    write_atomically(path, to_json(dataclasses.asdict(spec)) + "\n")
+
+
+def current(environ: Mapping[str, str]) -> StepSpec | None:
+    """The step this process runs; None outside a pipeline run."""
+    path = environ.get(STEP_VARIABLE)
+    if not path:
+        return None
+    try:
+        given = from_json(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadInput(
+            f"the step's specification cannot be read: {error.strerror}", where=path, hint=f"{STEP_VARIABLE} is set by a run only"
+        ) from error
+    inputs = {name: ArtifactRef(**ref) for name, ref in given.pop("inputs").items()}
+    upstream = tuple(Upstream(**one) for one in given.pop("upstream"))
+    return StepSpec(**{**given, "inputs": inputs, "upstream": upstream, "outputs": tuple(given["outputs"])})
+
+
+def done_path(spec_path: Path) -> Path:
+    """Where the kernel writes `Done`: beside its specification."""
+    return spec_path.with_name(spec_path.name.removesuffix(".step.json") + ".done.json")
+
+
+def read_done(path: Path) -> Done | None:
+    """What the kernel wrote; None where it never came to that."""
+    if not path.exists():
+        return None
+    given = from_json(path.read_text(encoding="utf-8"))
+    return Done({name: ArtifactRef(**ref) for name, ref in given["outputs"].items()}, given["files"], given["environment"])
+
+
+def load(namespace: MutableMapping[str, Any], project: "Project") -> None:
+    """Seed the random generators and bring this component's inputs into `namespace`.
+
+    Raises NotFound where an input has not been made yet, DamagedArtifact and Untrusted from the store.
+    """
+    spec = current(project.environ)
+    seed_generators(spec.seed if spec else 0)
+    for name, ref in (spec.inputs if spec else _newest_inputs(project)).items():
+        namespace[name] = project.artifacts.get(ref)
+
+
+def save(namespace: Mapping[str, Any], project: "Project", *, runs: Sequence[CellRun] = ()) -> None:
+    """Store this component's outputs; in a run also write what its cells (`runs`) read from outside.
+
+    Raises BadInput where an output was not made, NotStorable where no serializer takes it.
+    """
+    spec = current(project.environ)
+    component = spec.component if spec else _table(project)["name"]
+    names = spec.outputs if spec else tuple(_table(project)["outputs"])
+    made_by = f"{spec.run_id}/{component}" if spec else component
+    outputs = {name: project.artifacts.put(_output(namespace, name, component), name=name, made_by=made_by) for name in names}
+    if spec:
+        done = Done(outputs, *observed(runs, project.layout.home))
+        project.registry.flush()
+        write_atomically(done_path(Path(project.environ[STEP_VARIABLE])), to_json(dataclasses.asdict(done)) + "\n")
+
+
+def observed(runs: Iterable[CellRun], home: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The files and environment variables that cells read from outside: not what they wrote themselves before, nor what is ours."""
+    written: set[str] = set()
+    files: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    for run in runs:
+        if run.cell_id in OWN_CELLS:
+            continue
+        written |= {use.path for use in run.files if use.mode == "write"}
+        for use in run.files:
+            if use.mode == "read" and use.path not in written and not _is_ours(use.path, home):
+                files.setdefault(use.path, use.digest)
+        for name, digest in run.environment.items():
+            if not name.startswith(OUR_VARIABLES):
+                environment.setdefault(name, digest)
+    return files, environment
+
+
+def _is_ours(path: str, home: Path) -> bool:
+    return Path(path).is_relative_to(home) if Path(path).is_absolute() else Path(path).parts[:1] == (home.name,)
+
+
+def seed_generators(seed: int) -> None:
+    """Start Python's and numpy's global generators from `seed`; a fresh kernel would start them from the operating system's entropy."""
+    random.seed(seed)
+    if importlib.util.find_spec("numpy"):
+        importlib.import_module("numpy").random.seed(seed % 2**32)
+
+
+def _output(namespace: Mapping[str, Any], name: str, component: str) -> Any:
+    if name not in namespace:
+        raise BadInput(f"step {component} gives out `{name}`, but its cells did not make it", hint="is it made on some paths only, or deleted?")
+    return namespace[name]
+
+
+# --- opened by hand -------------------------------------------------------------------------------------------
+
+
+def _newest_inputs(project: "Project") -> dict[str, ArtifactRef]:
+    pipeline, table = _manifest(project)["name"], _table(project)
+    outputs = {maker: _newest_outputs(project, pipeline, maker) for maker in sorted(set(table["inputs"].values()))}
+    missing = [(name, maker) for name, maker in table["inputs"].items() if name not in outputs[maker]]
+    if missing:
+        name, maker = missing[0]
+        raise NotFound(f"no run has made `{name}` yet (step {maker})", hint=f"run the pipeline first: mlops-nb run {pipeline}")
+    return {name: outputs[maker][name] for name, maker in table["inputs"].items()}
+
+
+def _newest_outputs(project: "Project", pipeline: str, component: str) -> dict[str, ArtifactRef]:
+    rows = project.registry.rows(NEWEST, (pipeline, component))
+    return {name: ArtifactRef(**ref) for name, ref in json.loads(rows[0]["outputs"]).items()} if rows else {}
+
+
+def _manifest(project: "Project") -> dict[str, Any]:
+    path = _notebook(project).parent / MANIFEST
+    if not path.is_file():
+        raise BadInput(
+            f"there is no {MANIFEST} beside this notebook", where=str(path.parent), hint="%step load and save belong in a component's notebook"
+        )
+    return tomllib.loads(path.read_text(encoding="utf-8"))
+
+
+def _table(project: "Project") -> dict[str, Any]:
+    components = {table["name"]: table for table in _manifest(project).get("component", ())}
+    name = _notebook(project).stem
+    if name not in components:
+        raise NotFound.named("component", name, components, where=str(_notebook(project)))
+    return dict(components[name])
+
+
+def _notebook(project: "Project") -> Path:
+    named = project.environ.get("JPY_SESSION_NAME", "")
+    if not named:
+        raise BadInput("which notebook this is cannot be told", hint="open it in JupyterLab, or run the pipeline: mlops-nb run NAME")
+    return Path(named) if Path(named).is_absolute() else Path.cwd() / Path(named).name
