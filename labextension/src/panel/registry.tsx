@@ -69,7 +69,10 @@ function useSearch(api: Api, path: string, query: string): readonly Feature[] | 
 }
 
 function FeatureItem({ feature, state, trans }: Props & { readonly feature: Feature }): React.JSX.Element {
-  const rows = feature.rows === null ? trans.__('not computed') : trans._n('%2 row', '%2 rows', feature.rows, feature.rows.toLocaleString());
+  const rows =
+    feature.rows === null
+      ? trans.__('not computed')
+      : trans._n('%2 row', '%2 rows', feature.rows, feature.rows.toLocaleString());
   return (
     <div className="jp-MlopsItem" data-name={feature.name}>
       <div className="jp-MlopsHead">
