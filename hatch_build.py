@@ -1,6 +1,7 @@
 """Build hook: the JupyterLab panel comes along where it is built or can be built; without Node.js the Python side is built alone."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,8 +13,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 PANEL = "mlops_nb/labextension"
 SHARED = "share/jupyter/labextensions/mlops-nb"
 WITHOUT = (
-    "built without the JupyterLab panel, which needs Node.js 20.19 or newer to be built. "
-    "Install Node.js, then: pip install --force-reinstall --no-deps mlops_nb (or in a clone: make setup)"
+    "built without the JupyterLab panel, which takes Node.js (20.19, or 22.12 and newer) to build. "
+    "Install it, then: pip install --force-reinstall --no-deps --no-cache-dir mlops_nb (or in a clone: make setup)"
 )
 
 
@@ -25,7 +26,7 @@ class PanelHook(BuildHookInterface):  # type: ignore[type-arg,unused-ignore]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 (hatchling's signature)
         """Called by hatchling before each target is built."""
         root = Path(self.root)
-        if not is_built(root) and shutil.which("node") and not os.environ.get("SKIP_JUPYTER_BUILDER"):
+        if not is_built(root) and not os.environ.get("SKIP_JUPYTER_BUILDER") and has_node():
             build(root / "labextension")
         if not is_built(root):
             self.app.display_warning(f"mlops_nb: {WITHOUT}")
@@ -37,6 +38,15 @@ class PanelHook(BuildHookInterface):  # type: ignore[type-arg,unused-ignore]
 def is_built(root: Path) -> bool:
     """Whether the panel is whole."""
     return (root / PANEL / "package.json").is_file() and (root / PANEL / "static" / "style.js").is_file()
+
+
+def has_node() -> bool:
+    """Whether there is a Node.js that the panel's bundler runs on."""
+    node = shutil.which("node")
+    told = subprocess.run([node, "--version"], capture_output=True, text=True, check=False).stdout if node else ""  # noqa: S603
+    found = re.match(r"v(\d+)\.(\d+)", told)
+    version = (int(found[1]), int(found[2])) if found else (0, 0)
+    return (20, 19) <= version < (21, 0) or version >= (22, 12)
 
 
 def build(folder: Path) -> None:
