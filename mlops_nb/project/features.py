@@ -6,11 +6,11 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from mlops_nb.errors import BadInput, NotFound
+from mlops_nb.errors import BadInput, NotFound, RecordingOff, RegistryError
 from mlops_nb.features.define import attributes, definition, function
 from mlops_nb.features.offline import ATTRIBUTE, check_frame
 from mlops_nb.project import event, new_id
@@ -20,6 +20,7 @@ from mlops_nb.store.codec import from_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mlops_nb.pipeline.step import StepSpec
     from mlops_nb.project import Project
 
 VIEWS = """
@@ -36,14 +37,6 @@ where feature_search match ? order by bm25(feature_search, 10, 4, 4, 2, 2), view
 """
 CURRENT = "select version, notebook from current_feature_view where name = ?"
 HISTORY = "select version, created, notebook, path from feature_view where name = ? order by created desc, rowid desc"
-
-
-class Step(Protocol):
-    """The headless step a cell runs in."""
-
-    @property
-    def run_id(self) -> str:
-        """The pipeline run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +68,7 @@ class Features:
         self.project = project
 
     def run_cell(
-        self, namespace: dict[str, Any], cell: Cell, *, sources: Sequence[str], session_id: str = "", step: Step | None = None
+        self, namespace: dict[str, Any], cell: Cell, *, sources: Sequence[str], session_id: str = "", step: "StepSpec | None" = None
     ) -> "pd.DataFrame":
         """Compute the view that a %%feature cell defines, check it, record it and give its frame; it carries its view in `attrs`.
 
@@ -83,22 +76,28 @@ class Features:
         changed. Raises BadInput or NotFound naming the cell; what the cell's own code raises passes through.
         """
         view, text = definition(cell, sources=sources)
-        if step is None:
+        if step is not None:
+            view = replace(view, notebook=step.notebook)
+        else:
             self._refuse_conflict(view)
         frame = computed(cell, view, namespace)
         check_frame(frame, view, where=cell.where)
         result: pd.DataFrame = frame.copy(deep=False)
         result.attrs = {**frame.attrs, ATTRIBUTE: {"view": attributes(view)}}
-        if step is None:
-            self._write_file(view, text)
-        self.register(view, result, session_id=session_id, run_id=step.run_id if step else "")
+        try:
+            if step is None:
+                self._write_file(view, text)
+            self.register(view, result, session_id=session_id, run_id=step.run_id if step else "")
+        except (OSError, RecordingOff, RegistryError) as error:  # a full disk or a read-only folder does not take the user's frame away
+            sys.stderr.write(f"mlops_nb: the feature {view.name} is computed, but not recorded: {error}\n")
         return result
 
     def register(self, view: FeatureView, frame: "pd.DataFrame", *, session_id: str = "", run_id: str = "") -> None:
-        """Record `frame` as the newest values of `view`, and `view` itself where its version is not the registered one."""
+        """Record `frame` as the newest values of `view`, and `view` itself where its version is not the registered one.
+
+        Raises NotStorable where the frame cannot be stored; OSError, RecordingOff or RegistryError where nothing can be.
+        """
         project = self.project
-        if not project.registry.status().on:
-            return
         ref = project.artifacts.put(frame, name=view.name, made_by=run_id or session_id)
         facts = [Fact("materialization", _materialization(view, frame, ref) | {"run_id": run_id, "session_id": session_id})]
         if self._registered(view.name).get("version") != view.version:
@@ -143,7 +142,11 @@ class Features:
         return [row["name"] for row in self.project.registry.rows("select name from current_feature_view")]
 
     def _registered(self, name: str) -> Mapping[str, str]:
-        rows = self.project.registry.rows(CURRENT, (name,))
+        """Version and notebook of the registered view; nothing where there is none, or no registry that can be read (its status says so)."""
+        try:
+            rows = self.project.registry.rows(CURRENT, (name,))
+        except (RecordingOff, RegistryError):
+            return {}
         return rows[0] if rows else {}
 
     def _refuse_conflict(self, view: FeatureView) -> None:
@@ -160,17 +163,14 @@ class Features:
             )
 
     def _write_file(self, view: FeatureView, text: str) -> None:
-        """Write the definition file where its text changed, whole or not at all; a folder that cannot be written is told on stderr."""
+        """Write the definition file where its text changed, whole or not at all."""
         file = self.file(view.name)
-        try:
-            if file.is_file() and file.read_bytes() == text.encode():
-                return
-            file.parent.mkdir(parents=True, exist_ok=True)
-            fresh = file.with_name(f".{file.name}.{os.getpid()}")
-            fresh.write_bytes(text.encode())
-            fresh.replace(file)
-        except OSError as error:
-            sys.stderr.write(f"mlops_nb: {self.project.relative(file)} is not written: {error.strerror or error}\n")
+        if file.is_file() and file.read_bytes() == text.encode():
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        fresh = file.with_name(f".{file.name}.{os.getpid()}")
+        fresh.write_bytes(text.encode())
+        fresh.replace(file)
 
 
 def computed(cell: Cell, view: FeatureView, namespace: dict[str, Any]) -> Any:
