@@ -2,18 +2,19 @@
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.display import Report, Table
-from mlops_nb.errors import GateBlocked, MlopsError, NotebookError, NotFound, NotStorable
+from mlops_nb.errors import GateBlocked, MlopsError, NotebookError, NotFound, NotStorable, RecordingOff
 from mlops_nb.notebook.cells import read_notebook
 from mlops_nb.project import event, new_id
 from mlops_nb.records import ArtifactRef, Cell, Fact, TestCase, TestResult, now_text
 from mlops_nb.store.codec import from_json
-from mlops_nb.testing.cases import build_case
+from mlops_nb.store.redaction import MARK
+from mlops_nb.testing.cases import build_case, cases_of
 from mlops_nb.testing.cells import TestRun, run_fresh, run_test
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ select * from (select *, row_number() over (partition by test, version order by 
 STEPS = """
 select step_run.outputs, step_run.parameters from step_run join run on run.id = step_run.run_id
 where run.notebook = ? and step_run.status in ('ran', 'skipped') order by run.started desc, step_run.position desc limit 1000
+"""
+
+SEEN = """
+select test_result.artifacts from test_result join run on run.id = test_result.run_id
+where run.notebook = ? and test_result.outcome = 'passed' order by test_result.created desc, test_result.rowid desc limit 200
 """
 
 Show = Callable[[str], object]
@@ -90,7 +96,7 @@ class Tests:
             if name not in namespace:
                 raise NotFound.named("variable", name, (n for n in namespace if not n.startswith("_")), where=cell.where)
         self.register(case, in_step=step is not None)
-        digests, notes = self._digests(case, namespace)
+        digests, notes = self._digests(case, namespace, made_by=f"{step.run_id}/{step.component}" if step else "")
         run = run_test(case, namespace)
         result = _result(case, run, digests, run_id=step.run_id if step else "", session_id=session_id)
         self.project.registry.record([_result_fact(result)])
@@ -106,33 +112,38 @@ class Tests:
 
     def _as_in_file(self, cell: Cell, notebook: str) -> Cell:
         """The cell with the name its saved notebook gives it: a kernel does not see that two tests share a default name."""
-        path = self.project.layout.root / notebook
-        if not notebook or not path.is_file():
-            return cell
-        try:
-            saved = {c.id: c for c in read_notebook(path, strict=False)}
-        except NotebookError:
-            return cell
-        found = saved.get(cell.id)
-        return replace(cell, name=found.name) if found and found.kind == "test" and found.name.startswith(cell.name) else cell
+        saved = next((case for case in self._in_file(notebook) or () if case.cell_id == cell.id), None)
+        return replace(cell, name=saved.name) if saved and saved.name.startswith(cell.name) else cell
 
-    def _digests(self, case: TestCase, namespace: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
-        """The digests of the values the test is about, and notes on those that have none."""
+    def _digests(self, case: TestCase, namespace: Mapping[str, Any], *, made_by: str) -> tuple[dict[str, str], tuple[str, ...]]:
+        """The digests of the values the test is about, and notes on those that have none.
+
+        In a step (`made_by`) all it reads is stored, so that the test can run again on values that no other step takes.
+        """
         found: dict[str, str] = {}
         notes: tuple[str, ...] = ()
-        for name in case.on or case.names:
+        for name in case.names if made_by else case.on or case.names:
             if name in namespace:
                 try:
-                    found[name] = self.project.artifacts.digest(namespace[name], name=name)
+                    found[name] = self._digest(name, namespace[name], made_by)
                 except NotStorable:
                     found[name] = ""
                     notes += (f"  {name} ({type(namespace[name]).__name__}) cannot be stored: no gate can hold this test against it",)
         return found, notes
 
+    def _digest(self, name: str, value: Any, made_by: str) -> str:
+        artifacts = self.project.artifacts
+        if made_by and self.project.registry.status().on:
+            with suppress(RecordingOff):  # the status says so; a test runs all the same
+                return artifacts.put(value, name=name, made_by=made_by).digest
+        return artifacts.digest(value, name=name)
+
     # --- the registry ---
 
     def register(self, case: TestCase, *, in_step: bool = False) -> None:
         """Record `case` where it is new or changed; a step's own parameters in its setup are no change."""
+        if not self.project.registry.status().on:
+            return
         known = self._cases().get((case.notebook, case.name))
         if known and (known.version == case.version if in_step else _same(known, case)):
             return
@@ -149,7 +160,7 @@ class Tests:
 
     def cases(self) -> tuple[TestCase, ...]:
         """Every test's newest registered version, by notebook and name."""
-        return tuple(_case_of(row) for row in self.project.registry.rows(CASES))
+        return tuple(case_of(row) for row in self.project.registry.rows(CASES))
 
     def results(self, names: Iterable[str] = ()) -> tuple[TestResult, ...]:
         """All results of the tests `names`, oldest first."""
@@ -200,19 +211,38 @@ class Tests:
         return run_fresh(case, {**made.parameters, **values})
 
     def newest(self, notebook: str) -> Newest:
-        """The newest value of each name that a passed step of `notebook`'s pipeline gave out."""
+        """The newest value of each name that a passed step of `notebook`'s pipeline gave out, or else that one of its tests read."""
         rows = self.project.registry.rows(STEPS, (notebook,))
         artifacts: dict[str, ArtifactRef] = {}
         for row in rows:
             for name, ref in from_json(row["outputs"]).items():
                 artifacts.setdefault(name, ArtifactRef(**ref))
+        for name, ref in self._seen_by_tests(notebook).items():
+            artifacts.setdefault(name, ref)
         parameters: dict[str, Any] = {}
         for row in reversed(rows):
             parameters.update(from_json(row["parameters"]))
         return Newest(artifacts, parameters, ran=bool(rows))
 
+    def _seen_by_tests(self, notebook: str) -> dict[str, ArtifactRef]:
+        """What tests read in the steps of runs that passed them; it is stored even where no other step takes it."""
+        newest: dict[str, str] = {}
+        for row in self.project.registry.rows(SEEN, (notebook,)):
+            newest = {**from_json(row["artifacts"]), **newest}
+        marks = ",".join("?" * len(newest))
+        stored = self.project.registry.rows(f"select digest, kind, type_name, size from artifact where digest in ({marks})", tuple(newest.values()))  # noqa: S608 (marks only)
+        refs = {row["digest"]: ArtifactRef(**row) for row in stored}
+        return {name: refs[digest] for name, digest in newest.items() if digest in refs}
+
+    def required(self, notebook: str) -> tuple[TestCase, ...]:
+        """The tests of a notebook: as they stand in its file, or as registered where there is no file."""
+        standing = self._in_file(notebook)
+        if standing is not None:
+            return standing
+        return tuple(case for case in self.cases() if case.notebook == notebook)
+
     def _chosen(self, names: Sequence[str], kind: str | None, notebook: str | None) -> tuple[TestCase, ...]:
-        standing = [case for case in self.cases() if self._stands(case)]
+        standing = self._standing()
         for name in names:
             if not any(case.name == name for case in standing):
                 raise NotFound.named("test", name, (case.name for case in standing))
@@ -222,15 +252,28 @@ class Tests:
             if (not names or case.name in names) and kind in (None, case.kind) and path in (None, case.notebook)
         )  # fmt: skip
 
-    def _stands(self, case: TestCase) -> bool:
-        """Whether the test's cell is still in its notebook; a notebook that cannot be read says nothing against it."""
-        path = self.project.layout.root / case.notebook
-        if not case.notebook or not path.is_file():
-            return True
+    def _standing(self) -> tuple[TestCase, ...]:
+        """The registered tests whose cell is still in its notebook. What redaction took out of a source comes back from the file."""
+        registered = self.cases()
+        files = {notebook: self._in_file(notebook) for notebook in {case.notebook for case in registered}}
+        found = []
+        for case in registered:
+            in_file = files[case.notebook]
+            same_cell = next((c for c in in_file or () if c.cell_id == case.cell_id), None)
+            if in_file is None or same_cell:
+                redacted = MARK in case.source + case.setup and same_cell is not None and same_cell.version == case.version
+                found.append(same_cell if redacted and same_cell else case)
+        return tuple(found)
+
+    def _in_file(self, notebook: str) -> tuple[TestCase, ...] | None:
+        """The tests as they stand in the notebook's file; None where it cannot be read, which says nothing against them."""
+        path = self.project.layout.root / notebook
+        if not notebook or not path.is_file():
+            return None
         try:
-            return any(c.id == case.cell_id and c.kind == "test" for c in read_notebook(path, strict=False))
+            return cases_of(read_notebook(path, strict=False), notebook=notebook)
         except NotebookError:
-            return True
+            return None
 
 
 # --- words ----------------------------------------------------------------------------------------------------
@@ -362,7 +405,8 @@ def _case_fact(case: TestCase) -> Fact:
     return Fact("test_case", {"id": new_id(), **row, "about": case.on, "created": now_text()})
 
 
-def _case_of(row: Mapping[str, Any]) -> TestCase:
+def case_of(row: Mapping[str, Any]) -> TestCase:
+    """A row of test_case as its record."""
     plain = {name: row[name] for name in TestCase.__slots__ if name not in ("on", "names")}
     return TestCase(**plain, on=tuple(from_json(row["about"])), names=tuple(from_json(row["names"])))
 

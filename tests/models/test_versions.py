@@ -98,7 +98,7 @@ def test_what_scikit_learn_models_say_of_themselves() -> None:
     model = make_pipeline(StandardScaler(), RandomForestClassifier(2, random_state=5)).fit(frame, [0, 1, 0, 1])
     assert signature_of(model) == {"n_features": 2, "features": ["dep", "wind"], "classes": ["0", "1"]}
     assert seeds_of(model) == {"randomforestclassifier__random_state": 5}
-    assert seeds_of(RandomForestClassifier(random_state=np.random.RandomState(1))) == {"random_state": "RandomState"}  # noqa: NPY002 (scikit-learn's own kind)
+    assert seeds_of(RandomForestClassifier(random_state=np.random.RandomState(1))) == {"random_state": "RandomState"}
     assert seeds_of(RandomForestClassifier()) == {"random_state": None}
     assert seeds_of(RandomForestClassifier(random_state=np.int64(4))) == {"random_state": 4}
 
