@@ -4,15 +4,26 @@ Importing this module is cheap: sqlite-utils imports pandas where it is installe
 and a kernel runs `migrate` in a process of its own (`python -m mlops_nb.store.schema FILE`).
 """
 
+import os
+import sqlite3
+import subprocess
 import sys
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mlops_nb.errors import RegistryError
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
 
 APPLICATION_ID = 0x6D6C6F70  # "mlop"
 VERSION = 1  # PRAGMA user_version once every migration below is applied
+REFUSED = 3  # exit code of a migration that says why on stderr
+
+State = Literal["missing", "old", "current"]
 
 M001 = """
 create table source (digest text primary key, text text not null) strict;
@@ -137,10 +148,39 @@ def m001_first(db: "Database") -> None:
 MIGRATIONS: tuple[Callable[["Database"], None], ...] = (m001_first,)
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column as writers must know it: `kind` TEXT, INTEGER or REAL; `key`: part of the primary key or of a foreign one."""
+
+    kind: str
+    required: bool
+    primary: bool
+    key: bool
+
+
+@cache
+def columns() -> Mapping[str, Mapping[str, Column]]:
+    """Table -> column -> Column, of every table that facts may go to, as SQLite itself understands the migrations."""
+    db = sqlite3.connect(":memory:")
+    for statement in _statements(M001):
+        db.execute(statement)
+    tables = [name for (name,) in db.execute("select name from pragma_table_list where type = 'table' and schema = 'main' and strict")]
+    found = {table: _columns(db, table) for table in tables}
+    db.close()
+    return found
+
+
+def _columns(db: sqlite3.Connection, table: str) -> dict[str, Column]:
+    linked = {row[3] for row in db.execute(f"pragma foreign_key_list({table})")}
+    rows = db.execute(f"pragma table_info({table})").fetchall()
+    return {
+        name: Column(kind, bool(notnull or pk) and default is None, bool(pk), bool(pk) or name in linked)
+        for _, name, kind, notnull, default, pk in rows
+    }
+
+
 def _statements(script: str) -> list[str]:
     """The script's statements one by one: executescript would commit the migration's transaction."""
-    import sqlite3
-
     found: list[str] = []
     buffer = ""
     for line in script.splitlines(keepends=True):
@@ -151,8 +191,85 @@ def _statements(script: str) -> list[str]:
     return found
 
 
+def check(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> State:
+    """What stands at `path`; raises RegistryError where it is not ours or newer than we are."""
+    (application,) = connection.execute("pragma application_id").fetchone()
+    (version,) = connection.execute("pragma user_version").fetchone()
+    (tables,) = connection.execute("select count(*) from sqlite_schema").fetchone()
+    if not tables and application in {0, APPLICATION_ID}:
+        return "missing"
+    if application != APPLICATION_ID:
+        raise RegistryError(
+            "this SQLite file is not a registry of mlops_nb", where=os.fspath(path), hint="move it away; a new registry is made in its place"
+        )
+    if version > VERSION:
+        raise RegistryError(
+            f"the registry is of schema {version}, newer than this mlops_nb knows ({VERSION})",
+            where=os.fspath(path),
+            hint="upgrade: pip install --upgrade mlops_nb, then restart the kernel",
+        )
+    return "current" if version == VERSION else "old"
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that never writes, checkpoints or creates the file: closing it needs no gate.
+
+    On a read-only disk a WAL database opens only as immutable, which is the truth where nothing waits in its log.
+    """
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
+    try:
+        connection.execute("pragma user_version")
+    except sqlite3.OperationalError:
+        connection.close()
+        log = path.with_name(path.name + "-wal")
+        if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
+            raise
+        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+    return connection
+
+
+def inspect(path: Path) -> State:
+    """What stands at `path`; raises RegistryError where it cannot be used, sqlite3.Error where it cannot be read."""
+    if not path.exists() or not path.stat().st_size:
+        return "missing"
+    connection = connect_to_read(path)
+    try:
+        return check(connection, path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        raise RegistryError(
+            f"this is no SQLite database: {error}", where=str(path), hint="move it away; a new registry is made in its place"
+        ) from error
+    finally:
+        connection.close()
+
+
+def ensure(path: Path) -> None:
+    """Have a registry of VERSION at `path`; the caller holds the gate. Raises RegistryError where that cannot be.
+
+    sqlite-utils imports pandas where it is installed; unless it is loaded already, the migration runs in a process of its own.
+    """
+    if inspect(path) == "current":
+        return
+    if "sqlite_utils" in sys.modules or not sys.executable:
+        migrate(str(path))
+        return
+    package = str(Path(__file__).resolve().parents[2])
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), package]))}
+    command = [sys.executable, "-P", "-m", __name__ if __name__ != "__main__" else "mlops_nb.store.schema", str(path)]
+    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 (our own interpreter and module)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise RegistryError(f"the registry could not be set up: {said[-1]}", where=str(path), hint="mlops-nb doctor says what is wrong")
+
+
 def migrate(path: str) -> None:
-    """Bring the registry at `path` up to VERSION; the caller holds the gate."""
+    """Bring the registry at `path` up to VERSION; the caller holds the gate. Raises RegistryError where the file is not ours or newer.
+
+    A crash at any point leaves a file that the next call completes: the application_id comes first, while the file is still
+    empty, each migration commits together with its own record, and user_version comes last.
+    """
     from sqlite_utils import Database
     from sqlite_utils.migrations import Migrations
 
@@ -160,12 +277,25 @@ def migrate(path: str) -> None:
     for step in MIGRATIONS:
         migrations()(step)
     db = Database(path)
-    db.conn.execute("pragma journal_mode=wal")
-    db.conn.execute(f"pragma application_id={APPLICATION_ID}")
-    migrations.apply(db)
-    db.conn.execute(f"pragma user_version={VERSION}")
-    db.close()
+    try:
+        if check(db.conn, path) != "current":
+            db.conn.execute("pragma journal_mode=wal")
+            db.conn.execute(f"pragma application_id={APPLICATION_ID}")
+            migrations.apply(db)
+            db.conn.execute(f"pragma user_version={VERSION}")
+    finally:
+        db.close()
+
+
+def main(path: str) -> None:
+    """The process in which a kernel has its registry migrated."""
+    sys.modules.setdefault("pandas", None)  # type: ignore[arg-type]  # what stops sqlite-utils from importing it: 0.4 s
+    try:
+        migrate(path)
+    except (RegistryError, sqlite3.Error) as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(REFUSED)
 
 
 if __name__ == "__main__":
-    migrate(sys.argv[1])
+    main(sys.argv[1])

@@ -1,0 +1,262 @@
+"""Values as JSON that says what they were: what JSON and SQLite would change silently is tagged, and nothing fails.
+
+A tagged value is an object with the key `$`: `{"$": "float", "v": "nan"}`. `from_json(to_json(value))` gives the value back,
+but for objects of unknown types, which come back as `Opaque`.
+
+>>> from_json(to_json({"a": (1, 2.5), "b": float("inf")}))
+{'a': (1, 2.5), 'b': inf}
+"""
+
+import base64
+import dataclasses
+import datetime as dt
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+from mlops_nb import records
+from mlops_nb.errors import BadInput
+
+TAG = "$"
+BIGGEST_INT = 2**63 - 1  # what SQLite and most readers of JSON hold
+DEEPEST = 200  # nested containers; far below Python's recursion limit
+OPAQUE_TEXT = 2_000
+
+_TIMES: dict[type, str] = {dt.datetime: "datetime", dt.date: "date", dt.time: "time"}
+_FROM_TEXT: dict[str, Callable[[str], Any]] = {
+    "float": float,
+    "int": int,
+    "complex": complex,
+    "datetime": dt.datetime.fromisoformat,
+    "date": dt.date.fromisoformat,
+    "time": dt.time.fromisoformat,
+    "bytes": base64.b64decode,
+    "bytearray": lambda text: bytearray(base64.b64decode(text)),
+    "path": Path,
+}
+_FROM_ITEMS: dict[str, Callable[[Iterable[Any]], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset, "dict": dict}
+
+
+@dataclass(frozen=True, slots=True)
+class Opaque:
+    """A value of a type the codec does not know: its type's name and the start of its text."""
+
+    type_name: str
+    text: str
+
+
+class NotExact(BadInput):
+    """The value holds something that JSON can only describe, not give back."""
+
+
+def to_json(value: Any, *, exact: bool = False) -> str:
+    """`value` as JSON text. Raises NotExact, with `exact`, where the value would not come back equal."""
+    return _dump(_encode(value, exact=exact, depth=0))
+
+
+def from_json(text: str) -> Any:
+    """The value whose `to_json` is `text`."""
+    return _decode(json.loads(text))
+
+
+def row_json(value: Any, redact: Callable[[Any], Any] = lambda tree: tree) -> str:
+    """A value as a registry column holds it: tuples and sets are lists, records objects, times text, so that SQL and JavaScript read it.
+
+    >>> row_json(("a", {"b": 1}))
+    '["a",{"b":1}]'
+    """
+    return _dump(redact(_plain(value, 0)))
+
+
+def plain_text(text: str) -> str:
+    r"""`text` as SQLite can hold it: a lone surrogate becomes its escape, `\ud800`."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def python_scalar(value: Any) -> Any:
+    """A numpy scalar as the Python value it equals; anything else as it is. numpy is never imported for it."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(value, numpy.generic):
+        return value
+    item = value.item()
+    return str(value) if value.dtype.kind in "mMV" or isinstance(item, numpy.generic) else item
+
+
+def _dump(tree: Any) -> str:
+    text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a lone surrogate; escaped, every JSON reader gives it back
+        return json.dumps(tree, allow_nan=False, separators=(",", ":"))
+    return text
+
+
+def _tagged(kind: str, value: Any, **more: Any) -> dict[str, Any]:
+    return {TAG: kind, "v": value, **more}
+
+
+def _number(value: float) -> Any:
+    """A Python int or float, tagged where JSON has no such number."""
+    if type(value) is int:
+        return value if -BIGGEST_INT - 1 <= value <= BIGGEST_INT else _tagged("int", _int_text(value))
+    return value if math.isfinite(value) else _tagged("float", repr(value))
+
+
+def _int_text(value: int) -> str:
+    """Hexadecimal beyond Python's limit on decimal digits."""
+    return str(value) if value.bit_length() < 4_000 else hex(value)  # noqa: PLR2004 (1,204 digits; Python's limit may be set to 640 at least)
+
+
+def _encode(value: Any, *, exact: bool, depth: int) -> Any:
+    kind = type(value)
+    if value is None or kind is str or kind is bool:
+        return value
+    if kind is int or kind is float:
+        return _number(value)
+    if depth > DEEPEST:
+        return _opaque(value, exact=exact, why="is nested too deeply, or holds itself")
+    if kind is list:
+        return [_encode(item, exact=exact, depth=depth + 1) for item in value]
+    if kind is dict:
+        return _encode_dict(value, exact=exact, depth=depth)
+    return _encode_other(value, exact=exact, depth=depth)
+
+
+def _encode_dict(value: dict[Any, Any], *, exact: bool, depth: int) -> Any:
+    if all(type(key) is str for key in value) and TAG not in value:
+        return {key: _encode(item, exact=exact, depth=depth + 1) for key, item in value.items()}
+    pairs = [[_encode(key, exact=exact, depth=depth + 1), _encode(item, exact=exact, depth=depth + 1)] for key, item in value.items()]
+    return _tagged("dict", pairs)
+
+
+def _encode_other(value: Any, *, exact: bool, depth: int) -> Any:
+    kind = type(value)
+    if kind is tuple or kind is set or kind is frozenset:
+        items = [_encode(item, exact=exact, depth=depth + 1) for item in value]
+        return _tagged(kind.__name__, items if kind is tuple else sorted(items, key=_dump))
+    if kind is bytes or kind is bytearray:
+        return _tagged(kind.__name__, base64.b64encode(value).decode())
+    if kind is complex:
+        return _tagged("complex", repr(value))
+    if kind in _TIMES and (kind is dt.date or _offset_known(value)):
+        return _tagged(_TIMES[kind], value.isoformat(), **({"fold": 1} if getattr(value, "fold", 0) else {}))
+    if kind is dt.timedelta:
+        return _tagged("timedelta", [value.days, value.seconds, value.microseconds])
+    if kind is type(Path()):
+        return _tagged("path", str(value))
+    if kind is Opaque:
+        return _tagged("object", value.text, type=value.type_name)
+    if _is_record(value):
+        return _tagged(
+            "record", {f.name: _encode(getattr(value, f.name), exact=exact, depth=depth + 1) for f in dataclasses.fields(value)}, type=kind.__name__
+        )
+    return _encode_numpy(value, exact=exact)
+
+
+def _offset_known(value: Any) -> bool:
+    """Whether the time is naive or its zone a fixed offset: a zone's name does not survive ISO text."""
+    return value.tzinfo is None or type(value.tzinfo) is dt.timezone
+
+
+def _is_record(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and type(value) is getattr(records, type(value).__name__, None)
+
+
+def _encode_numpy(value: Any, *, exact: bool) -> Any:
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(value, numpy.generic) or value.dtype.kind not in "biufcSUmM" or type(value).__module__ != "numpy":
+        return _opaque(value, exact=exact, why="is no JSON value")
+    return _tagged("numpy", base64.b64encode(value.tobytes()).decode(), dtype=value.dtype.str, text=str(value))
+
+
+def _opaque(value: Any, *, exact: bool, why: str) -> Any:
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    if exact:
+        raise NotExact(f"a {name} {why}")
+    return _tagged("object", _text_of(value), type=name)
+
+
+def _text_of(value: Any) -> str:
+    """The start of `repr(value)`, or what it raised: any type may come here, and its code is not ours."""
+    try:
+        return repr(value)[:OPAQUE_TEXT]
+    except Exception as error:  # noqa: BLE001 (a value's own __repr__ may raise anything)
+        return f"<repr raised {type(error).__name__}>"
+
+
+def _decode(tree: Any) -> Any:
+    if type(tree) is list:
+        return [_decode(item) for item in tree]
+    if type(tree) is not dict:
+        return tree
+    return _decode_tagged(tree) if TAG in tree else {key: _decode(item) for key, item in tree.items()}
+
+
+def _decode_tagged(tree: dict[str, Any]) -> Any:
+    kind, value = tree[TAG], tree.get("v")
+    if kind in _FROM_ITEMS:
+        return _FROM_ITEMS[kind](map(_decode, value))
+    if kind == "int":
+        return int(value, 0)
+    if kind in _FROM_TEXT:
+        decoded = _FROM_TEXT[kind](value)
+        return decoded.replace(fold=1) if tree.get("fold") else decoded
+    if kind == "timedelta":
+        return dt.timedelta(*value)
+    if kind == "numpy":
+        import numpy as np
+
+        return np.frombuffer(base64.b64decode(value), dtype=np.dtype(tree["dtype"]))[0]
+    if kind == "record":
+        return getattr(records, tree["type"])(**{name: _decode(item) for name, item in value.items()})
+    if kind == "object":
+        return Opaque(tree["type"], value)
+    raise BadInput(f"unknown tag {kind!r} in a stored JSON value", hint="it was written by a newer mlops_nb: upgrade this one")
+
+
+def _plain(value: Any, depth: int) -> Any:
+    value = python_scalar(value)
+    kind = type(value)
+    if value is None or kind is str or kind is bool:
+        return value
+    if kind is int or kind is float:
+        return _number(value)
+    if depth > DEEPEST:
+        return _opaque(value, exact=False, why="")
+    if isinstance(value, Mapping):
+        return {key if type(key) is str else _key(key): _plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item, depth + 1) for item in value), key=_dump)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name), depth + 1) for f in dataclasses.fields(value)}
+    return _plain_scalar(value)
+
+
+def _plain_scalar(value: Any) -> Any:
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, dt.datetime) and value.tzinfo is not None:
+        return records.utc_text(value)
+    if isinstance(value, dt.datetime | dt.date | dt.time):
+        return value.isoformat()
+    if isinstance(value, str | int | float):  # a subclass: an enumeration, a numpy string
+        return _plain_scalar_base(value)
+    return _encode_other(value, exact=False, depth=0)
+
+
+def _plain_scalar_base(value: str | float) -> Any:
+    if isinstance(value, str):
+        return str.__str__(value)
+    return _number(int(value)) if isinstance(value, int) else _number(float(value))
+
+
+def _key(key: Any) -> str:
+    """A dictionary key as JSON has it."""
+    plain = _plain(key, 0)
+    return plain if isinstance(plain, str) else _dump(plain)

@@ -1,0 +1,119 @@
+"""The disk below the registry: what kind it is, the project home's folders, and the gate that one writer at a time passes."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlops_nb.config import HOME_VARIABLE, Layout
+from mlops_nb.errors import RegistryError
+
+MOUNTS = Path("/proc/self/mountinfo")
+# file systems whose locks or shared memory do not hold between processes; SQLite's WAL needs both
+REMOTE = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "lustre",
+        "gpfs",
+        "beegfs",
+        "9p",
+        "virtiofs",
+        "fuse",
+        "ncpfs",
+        "coda",
+        "pvfs2",
+    }
+)
+LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.ntfs-3g"})  # one machine's own disk behind a FUSE driver
+
+
+def file_system(path: Path, mounts: str | None = None) -> str:
+    """The type of file system that holds `path` ('' where it cannot be told); `mounts` is the text of /proc/self/mountinfo."""
+    if mounts is None:
+        mounts = MOUNTS.read_text(encoding="utf-8", errors="replace") if MOUNTS.exists() else ""
+    kind, longest = "", -1
+    for line in mounts.splitlines():
+        left, _, right = line.partition(" - ")
+        point = Path(left.split(" ")[4].replace("\\040", " "))
+        if len(point.parts) >= longest and path.is_relative_to(point):  # a later mount covers an earlier one
+            kind, longest = right.split(" ")[0], len(point.parts)
+    return kind
+
+
+def is_remote(kind: str) -> bool:
+    """Whether SQLite must not be used on this type of file system.
+
+    >>> is_remote("nfs4"), is_remote("fuse.sshfs"), is_remote("ext4")
+    (True, True, False)
+    """
+    return kind in REMOTE or (kind.startswith("fuse.") and kind not in LOCAL_FUSE)
+
+
+def prepare(layout: Layout) -> None:
+    """Make the project home with its folders. Raises RegistryError on a network disk, OSError where nothing can be written."""
+    kind = file_system(layout.home)
+    if is_remote(kind):
+        raise RegistryError(
+            f"the project home is on a network or FUSE disk ({kind}), where SQLite loses data",
+            where=str(layout.home),
+            hint=f"set {HOME_VARIABLE} to a folder on a local disk",
+        )
+    layout.registry.parent.mkdir(parents=True, exist_ok=True)
+    layout.spool.mkdir(exist_ok=True)
+    if layout.spool.stat().st_mode & 0o077:
+        layout.spool.chmod(0o700)
+    ignore = layout.home / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n", encoding="utf-8")
+
+
+class Gate:
+    """flock(2) on one file: who holds it may write. Never fcntl.lockf, whose locks vanish when any descriptor of the file is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor = -1
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Wait for the gate and hold it."""
+        self._descriptor = self._locked()
+        try:
+            yield
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # close alone would leave it held by a child forked meanwhile
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def forget(self) -> None:
+        """In a forked child: let go of the descriptor without unlocking the parent's gate."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _locked(self) -> int:
+        while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if self._is_current(descriptor):
+                    return descriptor
+            except BaseException:
+                os.close(descriptor)
+                raise
+            os.close(descriptor)
+
+    def _is_current(self, descriptor: int) -> bool:
+        """Whether the file locked is still the one others will open."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+        except FileNotFoundError:
+            return False

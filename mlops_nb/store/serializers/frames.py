@@ -1,0 +1,107 @@
+"""pandas DataFrames and Series as parquet: index, dtypes, categories, time zones, column order, names and `attrs` come back.
+
+What parquet would change (objects of several kinds, column names of several types) is declined: a stored frame is read
+back and compared before it counts.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from mlops_nb.store import codec
+from mlops_nb.store.serializers import Declined
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+OURS = b"mlops_nb"  # the key of our own entry in the schema's metadata
+ROW_GROUP = 1 << 20
+VALUES = "values"  # a Series' column
+
+
+def accepts(value: Any) -> bool:
+    """Frames and series proper: a subclass (geopandas, ...) has more to it than parquet holds."""
+    return type(value).__name__ in {"DataFrame", "Series"} and type(value).__module__.partition(".")[0] == "pandas"
+
+
+def dump(value: "pd.DataFrame | pd.Series[Any]") -> bytes:
+    """The parquet file. Raises Declined where the frame would come back different."""
+    import pyarrow as pa
+
+    frame, about = _described(value)
+    try:
+        table = pa.Table.from_pandas(frame).combine_chunks()
+        data = _written(table, about)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise Declined(f"parquet cannot hold it: {_first_line(error)}") from error
+    _check_same(value, load(data))
+    return data
+
+
+def load(data: bytes) -> "pd.DataFrame | pd.Series[Any]":
+    """The frame or series of those bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(pa.BufferReader(data))
+    about = codec.from_json((table.schema.metadata or {})[OURS].decode())
+    frame: Any = table.to_pandas()
+    if about["freq"]:
+        frame.index.freq = about["freq"]
+    if about["series"]:
+        frame = frame[VALUES].rename(about["name"])
+    frame.attrs = about["attrs"]
+    return frame  # type: ignore[no-any-return]
+
+
+def _described(value: "pd.DataFrame | pd.Series[Any]") -> tuple["pd.DataFrame", dict[str, Any]]:
+    """A frame without what parquet loses, and that as a description."""
+    series = value.ndim == 1
+    frame: Any = value.to_frame(VALUES) if series else value.copy(deep=False)
+    frame.attrs = {}  # pyarrow would warn of attrs that are not JSON
+    freq = getattr(value.index, "freqstr", None) if type(value.index).__name__ in {"DatetimeIndex", "TimedeltaIndex"} else None
+    return frame, {"series": series, "name": value.name if series else None, "freq": freq, "attrs": value.attrs}  # type: ignore[union-attr]
+
+
+def _written(table: "pa.Table", about: dict[str, Any]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        described = codec.to_json(about, exact=True)
+    except codec.NotExact as error:
+        raise Declined(f"its name or attrs: {error.message}") from error
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), OURS: described.encode()})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", version="2.6", row_group_size=ROW_GROUP)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def _check_same(before: Any, after: Any) -> None:
+    """Raises Declined where dtypes, labels or the kinds of objects differ; the values of typed columns are parquet's own business."""
+    left, right = (value.to_frame(VALUES) if value.ndim == 1 else value for value in (before, after))
+    if not _same_labels(left.columns, right.columns):
+        raise Declined(f"parquet would change its column names ({type(left.columns).__name__} of {left.columns.dtype})")
+    if not _same_labels(left.index, right.index):
+        raise Declined(f"parquet would change its index ({type(left.index).__name__})")
+    for place, name in enumerate(left.columns):
+        old, new = left.iloc[:, place], right.iloc[:, place]
+        if old.dtype != new.dtype:
+            raise Declined(f"parquet would make column {name!r} {new.dtype} instead of {old.dtype}")
+        if old.dtype == object and not _same_objects(old, new):
+            raise Declined(f"column {name!r} holds objects that parquet would change")
+
+
+def _same_labels(left: Any, right: Any) -> bool:
+    same = type(left) is type(right) and left.names == right.names and left.equals(right)
+    if left.nlevels > 1:
+        return bool(same and all(_same_labels(a, b) for a, b in zip(left.levels, right.levels, strict=True)))
+    return bool(same and left.dtype == right.dtype and (left.dtype != object or _same_objects(left, right)))
+
+
+def _same_objects(left: Any, right: Any) -> bool:
+    return all(type(a) is type(b) for a, b in zip(left, right, strict=True)) and bool(left.equals(right))
+
+
+def _first_line(error: Exception) -> str:
+    return json.dumps(str(error.args[0] if error.args else error))[1:-1].split("\\n")[0]
