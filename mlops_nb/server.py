@@ -1,7 +1,6 @@
 """The Jupyter server's extension: what the side panel asks for. Every route needs a token or a logged-in user, and only reads."""
 
 import asyncio
-import atexit
 import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -51,7 +50,7 @@ ROUTES: Mapping[str, Callable[[Project | None, Question], Json]] = {"notebook": 
 
 
 class Projects:
-    """The projects in use, each opened once, in one thread of their own: SQLite's connections stay in it, the server's loop is free."""
+    """The projects in use, each opened once and asked in one thread of their own, so that the server's loop stays free."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlops_nb")
@@ -60,11 +59,6 @@ class Projects:
     async def ask(self, answer: Callable[[Project | None, Question], Json], question: Question) -> Json:
         """The answer for the project that the notebook belongs to; a project without a registry is not made by asking."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: answer(self._project(find_layout(question.file)), question))
-
-    def close(self) -> None:
-        """Let go of every file."""
-        self._thread.submit(self._close).result()
-        self._thread.shutdown()
 
     def _project(self, layout: Layout) -> Project | None:
         inode = layout.registry.stat().st_ino if layout.registry.exists() else 0
@@ -77,10 +71,6 @@ class Projects:
             project = Project(layout)
             self._open[layout.home] = (inode, project)
         return project
-
-    def _close(self) -> None:
-        while self._open:
-            self._open.popitem()[1][1].close()
 
 
 class RouteHandler(APIHandler):
@@ -121,7 +111,7 @@ def file_of(root: str, path: str) -> Path:
     """The file that a contents path names; raises BadInput unless it lies below `root`, symbolic links followed."""
     if not root:
         raise BadInput("this server's notebooks are no files", hint="mlops_nb needs a contents manager with a root_dir")
-    if not path or "\0" in path:
+    if not path:
         raise BadInput("no notebook named", hint="?path=folder/notebook.ipynb")
     base = Path(root).resolve()
     file = (base / path.lstrip("/")).resolve()
@@ -133,7 +123,6 @@ def file_of(root: str, path: str) -> Path:
 def _load_jupyter_server_extension(app: ServerApp) -> None:
     """Add the routes to a Jupyter server."""
     projects = Projects()
-    atexit.register(projects.close)
     base = app.web_app.settings["base_url"]
     routes = [(url_path_join(base, "mlops-nb", name), RouteHandler, {"answer": answer, "projects": projects}) for name, answer in ROUTES.items()]
     app.web_app.add_handlers(".*$", routes)  # type: ignore[no-untyped-call]

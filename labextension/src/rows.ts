@@ -36,7 +36,8 @@ export function rows(
 }
 
 function row(cell: CellSource, view: CellView | undefined): Row {
-  const edited = view !== undefined && crc32(cell.source) !== view.crc;
+  const ran = view !== undefined && view.state !== 'not run';
+  const edited = ran && crc32(cell.source) !== view.crc;
   return {
     id: cell.id,
     index: cell.index,

@@ -68,7 +68,7 @@ export class NotebookState implements IDisposable {
 
   /** Whether anything was ever recorded of this notebook. */
   get known(): boolean {
-    return this.overlay.size > 0 || (this.snapshot?.cells.length ?? 0) > 0;
+    return this.overlay.size > 0 || (this.snapshot?.cells ?? []).some(view => view.state !== 'not run');
   }
 
   /** Whether the states are of a kernel process that is gone, so that the values are not in memory. */
