@@ -31,7 +31,7 @@ PROMOTED = "select components from current_pipeline where notebook = ? order by 
 LAST_STEPS = """
 select component, status, seconds, run_id from (
     select step_run.*, row_number() over (partition by component order by step_run.started desc, step_run.rowid desc) as nth
-    from step_run join run on run.id = step_run.run_id where run.notebook = ?
+    from step_run join run on run.id = step_run.run_id where run.notebook = ? and run.kind = 'pipeline'
 ) where nth = 1
 """
 FEATURES = """
@@ -105,7 +105,7 @@ def features(project: "Project", notebook: Path, query: str = "") -> list[Json]:
     rows = {row["name"]: feature_json(row) for row in project.registry.rows(FEATURES, (project.relative(notebook),))}
     if not query:
         return list(rows.values())
-    return [rows[view.name] for view in project.features.search(query) if view.name in rows]
+    return [rows[summary.view.name] for summary in project.features.search(query).features if summary.view.name in rows]
 
 
 def view_json(view: CellView) -> Json:
