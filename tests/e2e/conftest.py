@@ -31,10 +31,11 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
 )
-IDLE = """name => {
+READY = """name => {
   const front = window.jupyterapp?.shell.currentWidget;
-  return front?.context?.path === name && front.context.isReady && front.sessionContext?.session?.kernel?.status === 'idle';
+  return front?.context?.path === name && front.context.isReady && front.content.widgets.length > 0;
 }"""
+IDLE = "() => window.jupyterapp.shell.currentWidget.sessionContext?.session?.kernel?.status === 'idle'"
 # Errors of the page itself, not of what we add: Lab asks for things that a bare installation has not got.
 NOT_OURS = ("favicon", "ResizeObserver loop")
 
@@ -152,9 +153,14 @@ class Notebook:
         return (self.lab.root / self.path).parent
 
     def open(self) -> None:
-        """Load the page anew, with the notebook in front, its kernel idle and the panel shown."""
+        """Load the page anew and wait for the kernel."""
+        self.load()
+        self.page.wait_for_function(IDLE, timeout=60000)
+
+    def load(self) -> None:
+        """Load the page anew, with the notebook in front and the panel shown."""
         self.page.goto(f"{self.lab.url}/lab/workspaces/{self.workspace}/tree/{self.path}?token={self.lab.token}")
-        self.page.wait_for_function(IDLE, arg=self.path, timeout=60000)
+        self.page.wait_for_function(READY, arg=self.path, timeout=60000)
         self.command("mlops-nb:show-panel")
         self.page.wait_for_selector("#mlops-nb-panel:visible")
 
@@ -166,6 +172,11 @@ class Notebook:
         for cell in cells:
             self.activate(cell)
             self.command("notebook:run-cell")
+
+    def start(self, cell: str) -> None:
+        """Have a cell run, and do not wait for its end."""
+        self.activate(cell)
+        self.page.evaluate("() => { void window.jupyterapp.commands.execute('notebook:run-cell'); }")
 
     def activate(self, cell: str) -> None:
         self.page.evaluate(
@@ -183,7 +194,7 @@ class Notebook:
 
     def restart(self) -> None:
         self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
-        self.page.wait_for_function(IDLE, arg=self.path, timeout=60000)
+        self.page.wait_for_function(IDLE, timeout=60000)
 
     def row(self, cell: str) -> Any:
         return self.page.locator(f"#jp-mlops-cell-{cell}")

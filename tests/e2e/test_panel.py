@@ -74,6 +74,16 @@ def test_states_survive_a_reload(chain):
     chain.expect_states(c2="fresh")
 
 
+def test_states_are_there_while_the_kernel_is_busy(chain):
+    chain.write("c4", "import time; time.sleep(12)")
+    chain.command("docmanager:save")
+    chain.start("c4")
+    chain.load()
+    chain.expect_states(c1="fresh", c2="fresh", c3="failed", c4="not run")
+    assert chain.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status") != "idle"
+    chain.expect_states(c4="fresh")
+
+
 def test_states_survive_a_kernel_restart_and_say_that_the_values_are_gone(chain):
     chain.restart()
     expect(chain.section("status")).to_contain_text("Kernel restarted: values are no longer in memory")
