@@ -117,41 +117,45 @@ def _joined(spine: pd.DataFrame, view: FeatureView, frame: pd.DataFrame, timesta
     for name in times:
         require_times(frame, name, owner)
     asked, event, *created = _instants([spine[timestamp], *(frame[name] for name in times)], owner)
-    keys = _key_codes(spine, frame, view)
-    taken = _newest_known(keys, (asked.asi8, event.asi8, (created or [event])[0].asi8))
+    taken = _newest_known(_key_codes(spine, frame, view), [index.asi8 for index in (asked, event, *created)])
     if view.ttl_seconds is not None:
         taken = _within(taken, asked, event, view.ttl_seconds)
     return _rows(frame, view, taken).set_axis(spine.index, axis=0)
 
 
-def _newest_known(keys: tuple[np.ndarray, np.ndarray], times: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+def _newest_known(keys: tuple[np.ndarray, np.ndarray], times: Sequence[np.ndarray]) -> np.ndarray:
     """For each asked (key, time) the position of the newest row known by then, MISSING where there is none.
 
-    `keys` are those asked for and those of the rows, `times` are asked, event and created. A row is known from max(event, created) on.
-    Sorted by (key, known), the best row so far (by event, created, position) is a running maximum, and the answer to each question is
-    the one just before its place in that order: one binary search, late corrections included.
+    `keys` are those asked for and those of the rows; `times` are asked, event and, where rows may be corrected, created.
     """
     import numpy as np
+    import pandas as pd
 
-    (asked_keys, row_keys), (asked, event, created) = keys, times
-    known = np.maximum(event, created)
-    rank = np.empty(len(event), dtype=np.int64)
-    rank[np.lexsort((created, event))] = np.arange(len(event))
-    order = np.lexsort((known, row_keys))
-    best = np.maximum.accumulate(row_keys[order] * len(event) + rank[order])  # keys ascend, so each begins above the one before
-    instants = np.unique(np.concatenate([known, asked]))
-    places = np.searchsorted(
-        row_keys[order] * len(instants) + np.searchsorted(instants, known[order]),
-        asked_keys * len(instants) + np.searchsorted(instants, asked),
-        side="right",
-    )
-    found = places - 1
-    by_rank = np.argsort(rank)
-    matched = (found >= 0) & (asked_keys >= 0)
-    matched[matched] = row_keys[order][found[matched]] == asked_keys[matched]
-    taken = np.full(len(asked), MISSING, dtype=np.int64)
-    taken[matched] = by_rank[best[found[matched]] % len(event)]
+    (asked_keys, row_keys), (asked, event, *created) = keys, times
+    known = np.maximum(event, created[0]) if created else event
+    order = np.argsort(known, kind="stable")
+    rows = pd.DataFrame({"time": known[order], "key": row_keys[order], "row": _best_so_far(row_keys, event, created[0], order) if created else order})
+    places = np.argsort(asked, kind="stable")
+    questions = pd.DataFrame({"time": asked[places], "key": asked_keys[places]})
+    answers = pd.merge_asof(questions, rows[rows["key"] != MISSING], on="time", by="key")["row"]
+    taken = np.empty(len(asked), dtype=np.int64)
+    taken[places] = answers.fillna(MISSING)
     return taken
+
+
+def _best_so_far(keys: np.ndarray, event: np.ndarray, created: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """For each row in `order` (by when it was known) the best of its key up to there: newest event, then created, then position.
+
+    So a correction of an old row that comes in late never hides a newer one, and one pass answers for every moment.
+    """
+    import numpy as np
+    import pandas as pd
+
+    by_rank = np.lexsort((created, event))
+    rank = np.empty(len(event), dtype=np.int64)
+    rank[by_rank] = np.arange(len(event))
+    best: np.ndarray = by_rank[pd.Series(rank[order]).groupby(keys[order]).cummax().to_numpy()]
+    return best
 
 
 def _within(taken: np.ndarray, asked: pd.DatetimeIndex, event: pd.DatetimeIndex, ttl_seconds: float) -> np.ndarray:
@@ -196,14 +200,14 @@ def _instants(columns: Sequence[pd.Series], owner: str) -> list[pd.DatetimeIndex
 def _key_codes(spine: pd.DataFrame, frame: pd.DataFrame, view: FeatureView) -> tuple[np.ndarray, np.ndarray]:
     """One integer for each row of `spine` and of `frame`, equal where all entity keys are equal, MISSING where one is null."""
     import numpy as np
+    import pandas as pd
 
-    codes = np.zeros(len(spine) + len(frame), dtype=np.int64)
-    null = np.zeros(len(codes), dtype=bool)
-    for name in view.entity:
-        column = _one_key(spine[name], frame[name], f"the feature {view.name}")
-        null |= column < 0
-        codes = np.unique(codes * (column.max(initial=0) + 1) + column.clip(0), return_inverse=True)[1]
-    codes[null] = MISSING
+    columns = [_one_key(spine[name], frame[name], f"the feature {view.name}") for name in view.entity]
+    codes = columns[0]
+    for column in columns[1:]:
+        together = np.where((codes < 0) | (column < 0), MISSING, codes * (column.max(initial=0) + 1) + column)
+        codes = pd.factorize(together)[0]
+        codes[together == MISSING] = MISSING
     return codes[: len(spine)], codes[len(spine) :]
 
 
@@ -219,7 +223,8 @@ def _one_key(asked: pd.Series, held: pd.Series, owner: str) -> np.ndarray:
             where=owner,
             hint="convert one of them, so that equal keys are equal values",
         )
-    both = np.concatenate([_objects(asked), _objects(held)])
+    alike = asked.dtype == held.dtype
+    both = pd.concat([asked, held], ignore_index=True) if alike else np.concatenate([_objects(asked), _objects(held)])
     return np.asarray(pd.factorize(both)[0], dtype=np.int64)
 
 
