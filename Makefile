@@ -9,7 +9,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 NOTEBOOK := notebooks/flight_delays.ipynb
 STARTED := $(shell date +%s)
-NODE := $(shell command -v node)
+# The panel's bundler runs on Node.js 20.19 and 22.12 or newer.
+NODE := $(shell node -p 'let [a, b] = process.versions.node.split(".").map(Number); a == 20 && b >= 19 || a == 22 && b >= 12 || a > 22 ? a : ""' 2> /dev/null)
 JOBS ?= 2
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -92,6 +93,6 @@ clean: ## remove what was built and installed; recorded work (.mlops_nb) stays
 	touch ../$@
 
 .venv/installed: .venv/locked $(if $(NODE),.venv/panel) pyproject.toml $(wildcard jupyter-config/*/*)
-	@$(if $(NODE),,echo "no Node.js: set up without the JupyterLab panel; to get it, install Node.js 20 and run make again")
+	@$(if $(NODE),,echo "no Node.js (20.19, or 22.12 and newer): set up without the JupyterLab panel; install it and run make again to get the panel")
 	SKIP_JUPYTER_BUILDER=1 python -m pip install -qq --no-deps --no-build-isolation --editable .
 	touch $@
