@@ -38,6 +38,12 @@ def read_notebook(path: str | Path, *, strict: bool = True) -> tuple[Cell, ...]:
     return _unique_tests(found)
 
 
+def cell_ids(path: str | Path) -> tuple[str, ...]:
+    """The ids of the code cells in order, without parsing them; raises NotebookError."""
+    file = Path(path)
+    return tuple(_id(entry, index, file.name) for index, entry in enumerate(_entries(file)) if entry.get("cell_type") == "code")
+
+
 def parse_cell(source: str, *, id: str, index: int = 0, tags: Iterable[str] = (), notebook: str = "") -> Cell:  # noqa: A002 (the record's own name)
     """What a cell is to us, from its first line and its tags; raises BadInput naming notebook and cell.
 
@@ -156,12 +162,11 @@ def _entries(file: Path) -> list[dict[str, Any]]:
 
 
 def _cell(entry: Mapping[str, Any], index: int, notebook: str, *, strict: bool) -> Cell:
-    source = _text(entry.get("source", entry.get("input", "")), notebook, index)
+    source = _source(entry, notebook, index)
     metadata = entry.get("metadata")
     tags = metadata.get("tags", ()) if isinstance(metadata, dict) else ()
     tags = tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
-    own = entry.get("id")
-    name = own if isinstance(own, str) and own else f"{index}-{text_digest(str(index), source)[:8]}"
+    name = _id(entry, index, notebook)
     try:
         return parse_cell(source, id=name, index=index, tags=tags, notebook=notebook)
     except BadInput:
@@ -170,7 +175,13 @@ def _cell(entry: Mapping[str, Any], index: int, notebook: str, *, strict: bool) 
         return Cell(id=name, index=index, source=source, tags=tags, body=source, notebook=notebook)
 
 
-def _text(source: Any, notebook: str, index: int) -> str:
+def _id(entry: Mapping[str, Any], index: int, notebook: str) -> str:
+    own = entry.get("id")
+    return own if isinstance(own, str) and own else f"{index}-{text_digest(str(index), _source(entry, notebook, index))[:8]}"
+
+
+def _source(entry: Mapping[str, Any], notebook: str, index: int) -> str:
+    source = entry.get("source", entry.get("input", ""))
     if isinstance(source, str):
         return source
     if isinstance(source, list) and all(isinstance(line, str) for line in source):

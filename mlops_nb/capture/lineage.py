@@ -1,0 +1,200 @@
+"""Cell runs -> edges, cell states with their reasons, slices. Pure: records in, records out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from mlops_nb.notebook.graph import ancestors
+from mlops_nb.records import CellRun, CellView, Certainty, Edge
+
+Writers = Mapping[str, tuple[tuple[str, Certainty], ...]]
+
+
+def edges_of(run_id: str, reads: Mapping[str, Certainty], writers: Writers) -> tuple[Edge, ...]:
+    """The edges into a run: each name it read, from the runs that may have left its value.
+
+    `writers`: name -> (run id, certainty), the last certain writer first, then those that may have changed it since. With such later
+    ones no edge of that name is certain.
+    """
+    edges = []
+    for name, sure in reads.items():
+        behind = writers.get(name, ())
+        for writer, certainty in behind:
+            certain = sure == certainty == "certain" and len(behind) == 1
+            edges.append(Edge(writer, run_id, name, "certain" if certain else "possible"))
+    return tuple(edges)
+
+
+def written(
+    writers: Writers, run_id: str, writes: Mapping[str, Certainty], deleted: Iterable[str] = ()
+) -> dict[str, tuple[tuple[str, Certainty], ...]]:
+    """The writers after a run: a certain write takes the place of those before, a possible one joins them."""
+    after = dict(writers)
+    for name in deleted:
+        after.pop(name, None)
+    for name, certainty in writes.items():
+        before = after.get(name, ()) if certainty == "possible" else ()
+        after[name] = (*before, (run_id, certainty))
+    return after
+
+
+@dataclass(slots=True)
+class History:
+    """The runs of one session, their edges, and who wrote each name last. `positions`: cell id -> place in the notebook, as far as known."""
+
+    runs: list[CellRun] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+    writers: Writers = field(default_factory=dict)
+    positions: Mapping[str, int] = field(default_factory=dict)
+
+    def add(self, run: CellRun, *, reads: Mapping[str, Certainty], writes: Mapping[str, Certainty], deleted: Iterable[str] = ()) -> tuple[Edge, ...]:
+        """Take in a run and return the edges into it."""
+        edges = edges_of(run.id, reads, self.writers)
+        self.writers = written(self.writers, run.id, writes, deleted)
+        self.runs.append(run)
+        self.edges.extend(edges)
+        return edges
+
+    def replace(self, run: CellRun) -> None:
+        """Put a completed run (its files hashed) in the place of the one with its id."""
+        place = next(i for i in range(len(self.runs) - 1, -1, -1) if self.runs[i].id == run.id)
+        self.runs[place] = run
+
+    def views(self) -> dict[str, CellView]:
+        """The state of each cell that ran in this session."""
+        return cell_views(self.runs, self.edges, positions=self.positions)
+
+    def slice(self, names: Iterable[str]) -> tuple[CellRun, ...]:
+        """The runs behind the present values of `names`."""
+        heads = {writer for name in names for writer, _ in self.writers.get(name, ())}
+        return slice_runs(self.runs, self.edges, heads)
+
+
+def slice_runs(runs: Iterable[CellRun], edges: Iterable[Edge], run_ids: Iterable[str]) -> tuple[CellRun, ...]:
+    """The runs behind `run_ids`, themselves included, in the order they ran."""
+    requires: dict[str, list[str]] = {}
+    for edge in edges:
+        requires.setdefault(edge.to_run, []).append(edge.from_run)
+    wanted = set(run_ids)
+    for run_id in tuple(wanted):
+        wanted |= ancestors(requires, run_id)
+    return tuple(run for run in _ordered(runs) if run.id in wanted)
+
+
+def cell_views(runs: Iterable[CellRun], edges: Iterable[Edge], *, positions: Mapping[str, int] | None = None) -> dict[str, CellView]:
+    """The state of each cell that ran, over one or several sessions, from its latest run.
+
+    A cell is stale when a name it read was written later by a cell that stands above it, or bound anew by the cell it had read it from;
+    when that cell no longer makes the name; or when what it read comes from a stale cell. What cells below change in place does not
+    count: a run from top to bottom would not see it. `positions` says what stands above what; of cells not in it, the one that ran
+    well first does.
+    """
+    judge = _Judge(_ordered(runs), tuple(edges), positions or {})
+    return {cell_id: judge.view(cell_id) for cell_id in judge.latest}
+
+
+def _ordered(runs: Iterable[CellRun]) -> list[CellRun]:
+    return sorted(runs, key=lambda run: (run.started, run.seq))
+
+
+class _Judge:
+    """The runs, indexed for the questions that staleness asks."""
+
+    def __init__(self, runs: Sequence[CellRun], edges: Sequence[Edge], positions: Mapping[str, int]) -> None:
+        self.positions = positions
+        self.by_id = {run.id: run for run in runs}
+        self.when = {run.id: number for number, run in enumerate(runs)}
+        self.latest = {run.cell_id: run for run in runs}
+        self.first: dict[str, int] = {}
+        self.rewrites: dict[str, list[CellRun]] = {}
+        self.into: dict[str, list[Edge]] = {}
+        self.verdicts: dict[str, str] = {}
+        for number, run in enumerate(runs):
+            if run.status == "ok":
+                self.first.setdefault(run.cell_id, number)
+            for name in set(run.writes) - set(run.unchanged):
+                self.rewrites.setdefault(name, []).append(run)
+        for edge in edges:
+            if edge.from_run in self.by_id:
+                self.into.setdefault(edge.to_run, []).append(edge)
+
+    def view(self, cell_id: str) -> CellView:
+        run = self.latest[cell_id]
+        upstream = dict.fromkeys(self.by_id[edge.from_run].cell_id for edge in self.into.get(run.id, ()))
+        upstream.pop(cell_id, None)
+        view = CellView(
+            cell_id=cell_id,
+            state="fresh",
+            execution_count=run.execution_count,
+            crc=run.crc,
+            seconds=run.seconds,
+            step=run.step,
+            tags=run.tags,
+            reads=run.reads,
+            writes=run.writes,
+            upstream=tuple(upstream),
+        )
+        if run.status == "error":
+            return replace(view, state="failed", reason=run.error)
+        reason = self.why_stale(cell_id)
+        return replace(view, state="stale", reason=reason) if reason else view
+
+    def why_stale(self, cell_id: str) -> str:
+        """The reason in words, '' for a fresh cell; upstream cells are judged first, without recursion."""
+        todo = [cell_id]
+        while todo:
+            current = todo[-1]
+            if current in self.verdicts:
+                todo.pop()
+                continue
+            waiting = [c for c in self._upstream(current) if c not in self.verdicts and c not in todo]
+            if waiting:
+                todo.extend(waiting)
+                continue
+            self.verdicts[current] = self._direct(current) or self._through(current)
+            todo.pop()
+        return self.verdicts[cell_id]
+
+    def _upstream(self, cell_id: str) -> list[str]:
+        return [self.by_id[edge.from_run].cell_id for edge in self.into.get(self.latest[cell_id].id, ())]
+
+    def _direct(self, cell_id: str) -> str:
+        run = self.latest[cell_id]
+        sources: dict[str, set[str]] = {}
+        for edge in self.into.get(run.id, ()):
+            sources.setdefault(edge.name, set()).add(self.by_id[edge.from_run].cell_id)
+        for name in run.reads:
+            for later in reversed(self.rewrites.get(name, [])):
+                if self.when[later.id] <= self.when[run.id]:
+                    break
+                read_from = later.cell_id in sources.get(name, ()) and name not in later.reads
+                if later.cell_id != cell_id and (read_from or self._above(later.cell_id, cell_id)):
+                    return f"`{name}` rewritten by {_label(later)} after this ran"
+        return self._no_longer_made(run)
+
+    def _no_longer_made(self, run: CellRun) -> str:
+        for edge in self.into.get(run.id, ()):
+            maker = self.latest[self.by_id[edge.from_run].cell_id]
+            newer = self.when[maker.id] > self.when[run.id]
+            if edge.certainty == "certain" and newer and maker.status == "ok" and maker.cell_id != run.cell_id and edge.name not in maker.writes:
+                return f"`{edge.name}` is no longer made by {_label(maker)}"
+        return ""
+
+    def _through(self, cell_id: str) -> str:
+        for edge in self.into.get(self.latest[cell_id].id, ()):
+            source = self.by_id[edge.from_run]
+            if source.cell_id == cell_id or (edge.name in source.reads and not self._above(source.cell_id, cell_id)):
+                continue  # what a cell below changed in place is no reason to run this one again
+            if self.verdicts.get(source.cell_id) and self.latest[source.cell_id].status == "ok":
+                verb = "reads" if edge.certainty == "certain" else "may read"
+                return f"{verb} `{edge.name}` of a stale cell {_label(self.latest[source.cell_id])}"
+        return ""
+
+    def _above(self, other: str, cell_id: str) -> bool:
+        if other in self.positions and cell_id in self.positions:
+            return self.positions[other] < self.positions[cell_id]
+        last = len(self.when)
+        return self.first.get(other, last) < self.first.get(cell_id, last)
+
+
+def _label(run: CellRun) -> str:
+    return f"[{run.execution_count}]"
