@@ -13,6 +13,7 @@ from mlops_nb.errors import NotFound
 from mlops_nb.hashing import text_digest
 from mlops_nb.records import ArtifactRef, Component, Pipeline, PlannedStep, StepRun
 from mlops_nb.store.codec import row_json
+from mlops_nb.store.redaction import Redactor
 
 PARTS = ("code", "parameters", "inputs", "lock", "seed")
 PART_LENGTH = 24
@@ -156,6 +157,11 @@ def _changed_parameters(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[
         for name in sorted(new)
         if name in old and row_json(old[name]) != row_json(new[name])
     ]
+
+
+def _shown(name: str, value: Any) -> str:
+    """A parameter's value for a message, unless its name says that it is a secret."""
+    return repr(Redactor({}).value({name: value})[name])
 
 
 def _digest(refs: Mapping[str, ArtifactRef], name: str) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OWN_KERNEL = "python3"
 SAVE_SECONDS = 5.0
 INJECTED_ID = "mlops-nb-injected-parameters"
-HIDDEN_IDS = ("mlops-nb-before", "mlops-nb-behind")
+HIDDEN_ID = "mlops-nb-before"
 
 OnCell = Callable[[int, int, str], None]
 
@@ -62,12 +62,12 @@ def execute_notebook(
     parameters: Mapping[str, Any] | None = None,
     on_cell: OnCell = lambda *_: None,
     redact: Callable[[Any], Any] = lambda value: value,
-    around: tuple[str, str] = ("", ""),
+    before: str = "",
 ) -> Execution:
     """Run `source` top to bottom in a fresh kernel and keep the executed notebook at `target`, whatever happens.
 
     `parameters` are injected below the cell tagged `parameters`. `on_cell(done, total, cell_id)` is told before each cell and at the end.
-    `around` is code run before the first and behind the last cell that is not kept in the notebook.
+    `before` is code run before the first cell; it is not kept in the notebook.
 
     Raises:
         NotebookError: `source` cannot be read as a notebook.
@@ -76,7 +76,8 @@ def execute_notebook(
     """
     started = time.monotonic()
     notebook = _prepared(source, parameters or {})
-    _surround(notebook, *around)
+    if before:
+        _prepend(notebook, before)
     record = _Record(notebook, target, redact, on_cell)
     try:
         _execute(notebook, record, kernel)
@@ -109,7 +110,7 @@ class _Record:
     def save(self) -> None:
         """Write the notebook as it is now."""
         notebook = _plain(self.notebook)
-        notebook["cells"] = [cell for cell in notebook["cells"] if cell.get("id") not in HIDDEN_IDS]
+        notebook["cells"] = [cell for cell in notebook["cells"] if cell.get("id") != HIDDEN_ID]
         write_atomically(self.target, notebook_text(self.redact(notebook)))
         self.saved = time.monotonic()
 
@@ -141,12 +142,11 @@ def _prepared(source: Path, parameters: Mapping[str, Any]) -> "NotebookNode":
     return prepared
 
 
-def _surround(notebook: "NotebookNode", before: str, behind: str) -> None:
+def _prepend(notebook: "NotebookNode", source: str) -> None:
     from nbformat.v4 import new_code_cell
 
     make: Callable[..., NotebookNode] = new_code_cell
-    first, last = (make(text, id=name, metadata={"tags": []}) for name, text in zip(HIDDEN_IDS, (before, behind), strict=True))
-    notebook.cells = [*([first] if before else []), *notebook.cells, *([last] if behind else [])]
+    notebook.cells.insert(0, make(source, id=HIDDEN_ID, metadata={"tags": []}))
 
 
 @cache

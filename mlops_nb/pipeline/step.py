@@ -4,19 +4,21 @@ The driver names the step's specification in MLOPS_NB_STEP. Without it, in a com
 artifacts of the pipeline whose folder the notebook lies in, and `save` only stores the outputs.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import importlib.util
 import json
 import random
 import tomllib
-from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.config import STEP_VARIABLE
 from mlops_nb.errors import BadInput, NotFound
+from mlops_nb.hashing import FileHasher
 from mlops_nb.pipeline.files import MANIFEST, OWN_CELLS, write_atomically
 from mlops_nb.records import ArtifactRef, CellRun
 from mlops_nb.store.codec import from_json, to_json
@@ -72,9 +74,13 @@ class Done:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_spec(path: Path, spec: StepSpec) -> None:
-    """Write `spec` for the kernel that gets its path in MLOPS_NB_STEP."""
-    write_atomically(path, to_json(dataclasses.asdict(spec)) + "\n")
+def write_spec(path: Path, spec: StepSpec, redact: Callable[[Any], Any]) -> None:
+    """Write `spec` for the kernel that gets its path in MLOPS_NB_STEP; its parameters reach the kernel's cells by injection, unredacted."""
+    given = dataclasses.asdict(spec)
+    given["parameters"] = redact(given["parameters"])
+    for upstream in given["upstream"]:
+        upstream["parameters"] = redact(upstream["parameters"])
+    write_atomically(path, to_json(given) + "\n")
 
 
 def current(environ: Mapping[str, str]) -> StepSpec | None:
@@ -128,7 +134,8 @@ def save(namespace: Mapping[str, Any], project: "Project", *, runs: Sequence[Cel
     made_by = f"{spec.run_id}/{component}" if spec else component
     outputs = {name: project.artifacts.put(_output(namespace, name, component), name=name, made_by=made_by) for name in names}
     if spec:
-        done = Done(outputs, *observed(runs, project.layout.home))
+        files, environment = observed(runs, project.layout.home)
+        done = Done(outputs, hashed(files, project.layout.root), environment)
         project.registry.flush()
         write_atomically(done_path(Path(project.environ[STEP_VARIABLE])), to_json(dataclasses.asdict(done)) + "\n")
 
@@ -149,6 +156,16 @@ def observed(runs: Iterable[CellRun], home: Path) -> tuple[dict[str, str], dict[
             if not name.startswith(OUR_VARIABLES):
                 environment.setdefault(name, digest)
     return files, environment
+
+
+def hashed(files: Mapping[str, str], root: Path) -> dict[str, str]:
+    """`files` with the digests that capture has not made yet; a file that is gone by now keeps none."""
+    hasher = FileHasher()
+    found = dict(files)
+    for path in (path for path, digest in files.items() if not digest):
+        with contextlib.suppress(OSError):
+            found[path] = hasher.digest(root / path)
+    return found
 
 
 def _is_ours(path: str, home: Path) -> bool:

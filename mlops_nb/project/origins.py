@@ -89,7 +89,7 @@ def _pipeline_cells(project: "Project", step: StepSpec) -> list[dict[str, Any]]:
     components = from_json(rows[0]["components"]) if rows else []
     requires = {c["name"]: sorted(set(c["inputs"].values())) for c in components}
     chain = graph.ancestors(requires, step.component) | {step.component} if step.component in requires else frozenset()
-    return [cell for c in components if c["name"] in chain for cell in c["cells"] if cell["kind"] != "test"]
+    return [cell for c in components if c["name"] in chain for cell in c["code"] if cell["kind"] != "test"]
 
 
 def _files(project: "Project", runs: Iterable[CellRun]) -> dict[str, str]:

@@ -1,0 +1,217 @@
+"""capture, promote, plan, run, runs and show."""
+
+import ast
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlops_nb.cli import Session, json_option
+from mlops_nb.display import Report, Table
+from mlops_nb.errors import BadInput
+from mlops_nb.records import Pipeline, RunResult, StepRun
+
+if TYPE_CHECKING:
+    from mlops_nb.project.pipelines import Promotion
+
+EXIT_FAILED = 1
+
+
+def parse_parameters(given: tuple[str, ...]) -> dict[str, Any]:
+    """`name=value` words: values are JSON or Python literals, else text.
+
+    >>> parse_parameters(("year=2013", "dry=true", "origin=JFK", "months=[1, 2]"))
+    {'year': 2013, 'dry': True, 'origin': 'JFK', 'months': [1, 2]}
+    """
+    found = {}
+    for word in given:
+        name, equals, text = word.partition("=")
+        if not equals or not name.isidentifier():
+            raise BadInput(f"{word!r} is no parameter", hint="write -p NAME=VALUE")
+        found[name] = _literal(text)
+    return found
+
+
+def _literal(text: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+    return text
+
+
+_parameters = click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter for this run; may be repeated.")
+_kernel = click.option("--kernel", default="", metavar="NAME", help="A kernel spec (default: this Python).")
+_progress = click.option("--progress/--no-progress", default=None, help="A progress bar (default: in a terminal only).")
+
+
+@click.command()
+@click.argument("notebook")
+@_parameters
+@_kernel
+@_progress
+@json_option
+@click.pass_obj
+def capture(session: Session, notebook: str, parameters: tuple[str, ...], kernel: str, progress: bool | None) -> Report:  # noqa: FBT001 (click passes flags so)
+    """Run NOTEBOOK headless, top to bottom, with its lineage recorded; skipped where nothing it read has changed."""
+    result = session.project.pipelines.capture(notebook, parse_parameters(parameters), progress=progress, kernel=kernel)
+    step = result.steps[0]
+    if step.status == "skipped":
+        return Report(title=f"{notebook}: {step.reason}", data={"captured": False, **run_data(result)})
+    cells = session.project.registry.rows(
+        "select count(*) as n from cell_run join session on session.id = session_id where session.run_id = ?", (result.id,)
+    )[0]["n"]
+    title = f"{notebook}: {result.status} in {result.seconds:.1f} s"
+    values = {"cells captured": cells, "run": result.id[:8], "executed notebook": step.notebook}
+    notes = (result.error,) if result.error else (f"Next: mlops-nb run {notebook}",)
+    data = {"captured": True, "cells": cells, **run_data(result)}
+    return Report(title=title, values=values, notes=notes, data=data, exit_code=_exit_code(result))
+
+
+@click.command()
+@click.argument("notebook")
+@click.option("--name", default="", help="The pipeline's name (default: the notebook's).")
+@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+@json_option
+@click.pass_obj
+def promote(session: Session, notebook: str, name: str, dry_run: bool) -> Report:  # noqa: FBT001
+    """Make a pipeline out of NOTEBOOK's step cells: one notebook a component, and pipeline.toml."""
+    return promotion_report(session.project.pipelines.promote(notebook, name=name, dry_run=dry_run), notebook)
+
+
+@click.command()
+@click.argument("target")
+@_parameters
+@json_option
+@click.pass_obj
+def plan(session: Session, target: str, parameters: tuple[str, ...]) -> Report:
+    """Say for each step of TARGET (a pipeline's name or a notebook) whether it would run, and why."""
+    steps = session.project.pipelines.plan(target, parse_parameters(parameters))
+    will = sum(step.action == "run" for step in steps)
+    return Report(
+        title=f"{target}: {will} of {len(steps)} steps would run",
+        tables=(Table(("step", "action", "why"), tuple((s.component, s.action, s.reason) for s in steps)),),
+        data=[{"component": s.component, "action": s.action, "reason": s.reason} for s in steps],
+    )
+
+
+@click.command()
+@click.argument("target")
+@_parameters
+@_kernel
+@_progress
+@json_option
+@click.pass_obj
+def run(session: Session, target: str, parameters: tuple[str, ...], kernel: str, progress: bool | None) -> Report:  # noqa: FBT001
+    """Run TARGET (a pipeline's name, or a notebook: promoted first) headless; unchanged steps are skipped."""
+    return run_report(session.project.pipelines.run(target, parse_parameters(parameters), progress=progress, kernel=kernel))
+
+
+@click.command()
+@click.option("--limit", default=20, show_default=True, help="How many.")
+@json_option
+@click.pass_obj
+def runs(session: Session, limit: int) -> Report:
+    """List the newest runs."""
+    found = session.project.pipelines.runs(limit)
+    rows = tuple((r.id[:8], r.pipeline, kind, r.status, f"{r.seconds:.1f}", r.started) for kind, r in found)
+    return Report(
+        title="Runs",
+        tables=(Table(("run", "pipeline", "kind", "status", "seconds", "started"), rows, empty="nothing has run yet"),),
+        data=[{"kind": kind, **run_data(r, steps=False)} for kind, r in found],
+    )
+
+
+@click.command()
+@click.argument("run")
+@json_option
+@click.pass_obj
+def show(session: Session, run: str) -> Report:
+    """Show RUN (the start of its id is enough) with its steps."""
+    return dataclasses.replace(run_report(session.project.pipelines.show(run), steps_in_full=True), exit_code=0)
+
+
+# --- reports --------------------------------------------------------------------------------------------------
+
+
+def promotion_report(promotion: "Promotion", notebook: str) -> Report:
+    """What a promotion made, or would make."""
+    pipeline, verb = promotion.pipeline, "would write" if promotion.dry_run else "wrote"
+    notes = [f"{verb} {path}" for path in map(str, promotion.written)] + [f"removed {path}" for path in promotion.removed]
+    return Report(
+        title=f"{pipeline.name}: {len(pipeline.components)} components, version {pipeline.version[:8]}",
+        tables=(_components_table(pipeline),),
+        notes=(*(notes or ["its files are up to date"]), f"Next: mlops-nb run {notebook}"),
+        data={
+            "name": pipeline.name,
+            "version": pipeline.version,
+            "notebook": pipeline.notebook,
+            "components": [_component_data(pipeline, c.name) for c in pipeline.components],
+            "written": [str(path) for path in promotion.written],
+            "removed": [str(path) for path in promotion.removed],
+            "dry_run": promotion.dry_run,
+        },
+    )
+
+
+def _components_table(pipeline: Pipeline) -> Table:
+    rows = tuple((c.name, len(c.cells), tuple(c.inputs) or "-", c.outputs or "-", tuple(c.parameters) or "-") for c in pipeline.components)
+    return Table(("component", "cells", "takes", "gives", "parameters"), rows)
+
+
+def _component_data(pipeline: Pipeline, name: str) -> dict[str, Any]:
+    component = next(c for c in pipeline.components if c.name == name)
+    return {
+        "name": name,
+        "cells": [cell.id for cell in component.cells],
+        "inputs": dict(component.inputs),
+        "outputs": list(component.outputs),
+        "parameters": dict(component.parameters),
+    }
+
+
+def run_report(result: RunResult, *, steps_in_full: bool = False) -> Report:
+    """A run with its steps; a failed one ends with its error and a non-zero exit code."""
+    ran = sum(step.status == "ran" for step in result.steps)
+    skipped = sum(step.status == "skipped" for step in result.steps)
+    values = {"run": result.id[:8], "parameters": _shown(result.parameters)} if result.parameters else {"run": result.id[:8]}
+    rows = tuple((s.component, s.status, f"{s.seconds:.2f}", s.reason if s.status != "failed" else s.error) for s in result.steps)
+    tables = [Table(("step", "status", "seconds", "why"), rows)]
+    tables += [_artifacts_table(result.steps)] if steps_in_full else []
+    notes = [result.error] if result.error else []
+    notes += (
+        [f"Next: mlops-nb show {result.id[:8]}"]
+        if not steps_in_full
+        else [f"executed notebook of {s.component}: {s.notebook}" for s in result.steps if s.notebook]
+    )
+    return Report(
+        title=f"{result.pipeline}: {result.status} in {result.seconds:.1f} s ({ran} ran, {skipped} skipped)",
+        values=values,
+        tables=tuple(tables),
+        notes=tuple(notes),
+        data=run_data(result),
+        exit_code=_exit_code(result),
+    )
+
+
+def _artifacts_table(steps: tuple[StepRun, ...]) -> Table:
+    rows = tuple((s.component, name, ref.kind, ref.size, ref.digest[:12]) for s in steps for name, ref in s.outputs.items())
+    return Table(("step", "output", "kind", "bytes", "sha256"), rows, "Artifacts", "no step gave anything out")
+
+
+def run_data(result: RunResult, *, steps: bool = True) -> dict[str, Any]:
+    """A run as JSON."""
+    known = {name: getattr(result, name) for name in ("id", "pipeline", "version", "status", "started", "seconds", "error")}
+    known["parameters"] = dict(result.parameters)
+    return {**known, "steps": [dataclasses.asdict(step) for step in result.steps]} if steps else known
+
+
+def _shown(parameters: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in parameters.items())
+
+
+def _exit_code(result: RunResult) -> int:
+    return 0 if result.status in ("passed", "running") else EXIT_FAILED
