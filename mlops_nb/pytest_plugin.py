@@ -4,6 +4,7 @@ Ids are `notebook.ipynb::cell-id::test_name`. Only notebooks with a `%%test` cel
 but pytest is imported here: every pytest run in an environment with mlops_nb loads this file.
 """
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,15 @@ class CellTest(pytest.Item):
         if checked.blocks:
             raise NotebookTestFailed(checked)
         if checked.result and checked.result.outcome != "passed":
-            self.warn(NotebookTestWarning(failure_text(checked)))
+            self.report_warning(NotebookTestWarning(failure_text(checked)))
+
+    def report_warning(self, warning: NotebookTestWarning) -> None:
+        """Add to pytest's summary of warnings, past its filters: `-W error` must not make a test of severity warn fail."""
+        path, line, _ = self.reportinfo()
+        message = warnings.WarningMessage(warning, type(warning), str(path), line + 1)
+        self.ihook.pytest_warning_recorded.call_historic(
+            kwargs={"warning_message": message, "nodeid": self.nodeid, "when": "runtest", "location": None}
+        )
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         """The place, the failing line and the assertion with its values; anything else as pytest shows it."""
