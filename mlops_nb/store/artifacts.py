@@ -29,7 +29,7 @@ class ArtifactStore:
         self._cleaned = False
 
     def put(self, value: Any, *, name: str, made_by: str) -> ArtifactRef:
-        """Store `value`; `made_by` names the run that made it. Raises NotStorable naming the variable, RecordingOff where the disk does not take it."""
+        """Store `value`; `made_by` names the run that made it. Raises NotStorable naming the variable, RecordingOff for a full disk."""
         dumped = serializers.dump(value, name=name)
         return self.put_bytes(dumped.data, kind=dumped.kind, type_name=dumped.type_name, made_by=made_by)
 

@@ -24,21 +24,9 @@ from mlops_nb.errors import BadInput
 TAG = "$"
 BIGGEST_INT = 2**63 - 1  # what SQLite and most readers of JSON hold
 DEEPEST = 200  # nested containers; far below Python's recursion limit
-OPAQUE_TEXT = 2_000
+OPAQUE_TEXT = 2_000  # characters
 
-_TIMES: dict[type, str] = {dt.datetime: "datetime", dt.date: "date", dt.time: "time"}
-_FROM_TEXT: dict[str, Callable[[str], Any]] = {
-    "float": float,
-    "int": int,
-    "complex": complex,
-    "datetime": dt.datetime.fromisoformat,
-    "date": dt.date.fromisoformat,
-    "time": dt.time.fromisoformat,
-    "bytes": base64.b64decode,
-    "bytearray": lambda text: bytearray(base64.b64decode(text)),
-    "path": Path,
-}
-_FROM_ITEMS: dict[str, Callable[[Iterable[Any]], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset, "dict": dict}
+Down = Callable[[Any], Any]  # encodes a container's item
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,42 +107,42 @@ def _encode(value: Any, *, exact: bool, depth: int) -> Any:
         return _number(value)
     if depth > DEEPEST:
         return _opaque(value, exact=exact, why="is nested too deeply, or holds itself")
-    if kind is list:
-        return [_encode(item, exact=exact, depth=depth + 1) for item in value]
-    if kind is dict:
-        return _encode_dict(value, exact=exact, depth=depth)
-    return _encode_other(value, exact=exact, depth=depth)
+    if kind in _CONTAINERS:
+        return _CONTAINERS[kind](value, lambda item: _encode(item, exact=exact, depth=depth + 1))
+    if _is_record(value):
+        fields = {f.name: _encode(getattr(value, f.name), exact=exact, depth=depth + 1) for f in dataclasses.fields(value)}
+        return _tagged("record", fields, type=kind.__name__)
+    found = _scalar(value)
+    return _opaque(value, exact=exact, why="is no JSON value") if found is None else found
 
 
-def _encode_dict(value: dict[Any, Any], *, exact: bool, depth: int) -> Any:
+def _dict(value: dict[Any, Any], down: Down) -> Any:
     if all(type(key) is str for key in value) and TAG not in value:
-        return {key: _encode(item, exact=exact, depth=depth + 1) for key, item in value.items()}
-    pairs = [[_encode(key, exact=exact, depth=depth + 1), _encode(item, exact=exact, depth=depth + 1)] for key, item in value.items()]
-    return _tagged("dict", pairs)
+        return {key: down(item) for key, item in value.items()}
+    return _tagged("dict", [[down(key), down(item)] for key, item in value.items()])
 
 
-def _encode_other(value: Any, *, exact: bool, depth: int) -> Any:
+_CONTAINERS: dict[type, Callable[[Any, Down], Any]] = {
+    list: lambda value, down: [down(item) for item in value],
+    dict: _dict,
+    tuple: lambda value, down: _tagged("tuple", [down(item) for item in value]),
+    set: lambda value, down: _tagged("set", sorted((down(item) for item in value), key=_dump)),
+    frozenset: lambda value, down: _tagged("frozenset", sorted((down(item) for item in value), key=_dump)),
+}
+
+
+def _scalar(value: Any) -> Any:
+    """A tagged scalar; None for a type that is not known."""
     kind = type(value)
-    if kind is tuple or kind is set or kind is frozenset:
-        items = [_encode(item, exact=exact, depth=depth + 1) for item in value]
-        return _tagged(kind.__name__, items if kind is tuple else sorted(items, key=_dump))
-    if kind is bytes or kind is bytearray:
-        return _tagged(kind.__name__, base64.b64encode(value).decode())
-    if kind is complex:
-        return _tagged("complex", repr(value))
-    if kind in _TIMES and (kind is dt.date or _offset_known(value)):
-        return _tagged(_TIMES[kind], value.isoformat(), **({"fold": 1} if getattr(value, "fold", 0) else {}))
-    if kind is dt.timedelta:
-        return _tagged("timedelta", [value.days, value.seconds, value.microseconds])
+    if kind in _TO_TEXT:
+        return _tagged(kind.__name__, _TO_TEXT[kind](value))
+    if kind in _TIMES and _offset_known(value):
+        return _tagged(kind.__name__, value.isoformat(), **({"fold": 1} if value.fold else {}))
     if kind is type(Path()):
         return _tagged("path", str(value))
     if kind is Opaque:
         return _tagged("object", value.text, type=value.type_name)
-    if _is_record(value):
-        return _tagged(
-            "record", {f.name: _encode(getattr(value, f.name), exact=exact, depth=depth + 1) for f in dataclasses.fields(value)}, type=kind.__name__
-        )
-    return _encode_numpy(value, exact=exact)
+    return _numpy_scalar(value)
 
 
 def _offset_known(value: Any) -> bool:
@@ -166,11 +154,11 @@ def _is_record(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and type(value) is getattr(records, type(value).__name__, None)
 
 
-def _encode_numpy(value: Any, *, exact: bool) -> Any:
+def _numpy_scalar(value: Any) -> Any:
     numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, numpy.generic) or value.dtype.kind not in "biufcSUmM" or type(value).__module__ != "numpy":
-        return _opaque(value, exact=exact, why="is no JSON value")
-    return _tagged("numpy", base64.b64encode(value.tobytes()).decode(), dtype=value.dtype.str, text=str(value))
+    if numpy is None or not isinstance(value, numpy.generic) or type(value).__module__ != "numpy" or value.dtype.kind not in "biufcSUmM":
+        return None
+    return _tagged("numpy", [value.dtype.str, base64.b64encode(value.tobytes()).decode()], text=str(value))
 
 
 def _opaque(value: Any, *, exact: bool, why: str) -> Any:
@@ -197,66 +185,88 @@ def _decode(tree: Any) -> Any:
 
 
 def _decode_tagged(tree: dict[str, Any]) -> Any:
-    kind, value = tree[TAG], tree.get("v")
-    if kind in _FROM_ITEMS:
-        return _FROM_ITEMS[kind](map(_decode, value))
-    if kind == "int":
-        return int(value, 0)
-    if kind in _FROM_TEXT:
-        decoded = _FROM_TEXT[kind](value)
-        return decoded.replace(fold=1) if tree.get("fold") else decoded
-    if kind == "timedelta":
-        return dt.timedelta(*value)
-    if kind == "numpy":
-        import numpy as np
-
-        return np.frombuffer(base64.b64decode(value), dtype=np.dtype(tree["dtype"]))[0]
+    kind, value = tree[TAG], tree["v"]
     if kind == "record":
         return getattr(records, tree["type"])(**{name: _decode(item) for name, item in value.items()})
     if kind == "object":
         return Opaque(tree["type"], value)
-    raise BadInput(f"unknown tag {kind!r} in a stored JSON value", hint="it was written by a newer mlops_nb: upgrade this one")
+    if kind in _FROM_ITEMS:
+        return _FROM_ITEMS[kind](map(_decode, value))
+    if kind not in _FROM_SCALAR:
+        raise BadInput(f"unknown tag {kind!r} in a stored JSON value", hint="it was written by a newer mlops_nb: upgrade this one")
+    decoded = _FROM_SCALAR[kind](value)
+    return decoded.replace(fold=1) if tree.get("fold") else decoded
+
+
+def _from_numpy(parts: list[str]) -> Any:
+    import numpy as np
+
+    return np.frombuffer(base64.b64decode(parts[1]), dtype=np.dtype(parts[0]))[0]
+
+
+_TIMES = frozenset({dt.datetime, dt.time})
+_TO_TEXT: dict[type, Callable[[Any], Any]] = {
+    bytes: lambda value: base64.b64encode(value).decode(),
+    bytearray: lambda value: base64.b64encode(value).decode(),
+    complex: repr,
+    dt.date: dt.date.isoformat,
+    dt.timedelta: lambda value: [value.days, value.seconds, value.microseconds],
+}
+_FROM_SCALAR: dict[str, Callable[[Any], Any]] = {
+    "float": float,
+    "int": lambda text: int(text, 0),
+    "complex": complex,
+    "datetime": dt.datetime.fromisoformat,
+    "date": dt.date.fromisoformat,
+    "time": dt.time.fromisoformat,
+    "timedelta": lambda parts: dt.timedelta(*parts),
+    "bytes": base64.b64decode,
+    "bytearray": lambda text: bytearray(base64.b64decode(text)),
+    "path": Path,
+    "numpy": _from_numpy,
+}
+_FROM_ITEMS: dict[str, Callable[[Iterable[Any]], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset, "dict": dict}
 
 
 def _plain(value: Any, depth: int) -> Any:
     value = python_scalar(value)
-    kind = type(value)
-    if value is None or kind is str or kind is bool:
+    if value is None or type(value) is str or type(value) is bool:
         return value
-    if kind is int or kind is float:
-        return _number(value)
     if depth > DEEPEST:
         return _opaque(value, exact=False, why="")
+    items = _plain_items(value, lambda item: _plain(item, depth + 1))
+    return _plain_scalar(value) if items is None else items
+
+
+def _plain_items(value: Any, down: Down) -> Any:
+    """A container's items; None where it is none."""
     if isinstance(value, Mapping):
-        return {key if type(key) is str else _key(key): _plain(item, depth + 1) for key, item in value.items()}
+        items = {_key(key): down(item) for key, item in value.items()}
+        return _tagged("dict", [list(pair) for pair in items.items()]) if TAG in items else items
     if isinstance(value, list | tuple):
-        return [_plain(item, depth + 1) for item in value]
+        return [down(item) for item in value]
     if isinstance(value, set | frozenset):
-        return sorted((_plain(item, depth + 1) for item in value), key=_dump)
+        return sorted((down(item) for item in value), key=_dump)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name), depth + 1) for f in dataclasses.fields(value)}
-    return _plain_scalar(value)
+        return {f.name: down(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return None
 
 
 def _plain_scalar(value: Any) -> Any:
-    if isinstance(value, PurePath):
-        return str(value)
-    if isinstance(value, dt.datetime) and value.tzinfo is not None:
-        return records.utc_text(value)
-    if isinstance(value, dt.datetime | dt.date | dt.time):
-        return value.isoformat()
-    if isinstance(value, str | int | float):  # a subclass: an enumeration, a numpy string
-        return _plain_scalar_base(value)
-    return _encode_other(value, exact=False, depth=0)
-
-
-def _plain_scalar_base(value: str | float) -> Any:
+    """Numbers and text of any subclass (enumerations, ...) as the built-in ones."""
+    if isinstance(value, int | float):
+        return _number(int(value) if isinstance(value, int) else float(value))
     if isinstance(value, str):
         return str.__str__(value)
-    return _number(int(value)) if isinstance(value, int) else _number(float(value))
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, dt.datetime | dt.date | dt.time):
+        return records.utc_text(value) if isinstance(value, dt.datetime) and value.tzinfo else value.isoformat()
+    found = _scalar(value)
+    return _opaque(value, exact=False, why="") if found is None else found
 
 
 def _key(key: Any) -> str:
     """A dictionary key as JSON has it."""
-    plain = _plain(key, 0)
+    plain = key if type(key) is str else _plain(key, 0)
     return plain if isinstance(plain, str) else _dump(plain)

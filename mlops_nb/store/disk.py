@@ -90,8 +90,7 @@ class Gate:
             yield
         finally:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # close alone would leave it held by a child forked meanwhile
-            os.close(self._descriptor)
-            self._descriptor = -1
+            self.forget()
 
     def forget(self) -> None:
         """In a forked child: let go of the descriptor without unlocking the parent's gate."""

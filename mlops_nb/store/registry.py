@@ -12,6 +12,7 @@ from mlops_nb.config import Layout
 from mlops_nb.errors import RecordingOff, RegistryError
 from mlops_nb.records import Fact
 from mlops_nb.store import disk, facts, schema
+from mlops_nb.store.forks import guard
 from mlops_nb.store.redaction import Redactor
 from mlops_nb.store.spool import Spool, sealed
 from mlops_nb.store.writer import BATCH, Writer, words
@@ -97,7 +98,7 @@ class Registry:
         refusing = bool(progress and progress.refusing)
         reason = self._refusal or (progress.trouble if progress else "")
         if progress and progress.aside and not reason:
-            reason = f"{progress.set_aside} record(s) set aside; the last: {progress.aside[-1]}"
+            reason = f"{progress.set_aside} record(s) set aside; the last: {progress.aside}"
         return RecordingStatus(
             on=not (self._refusal or refusing or self._closed),
             reason="the registry is closed" if self._closed and not reason else reason,
@@ -118,16 +119,19 @@ class Registry:
         self._spool = Spool(self.layout.spool, batch=BATCH, prepare=lambda: disk.prepare(self.layout))
         self._writer: Writer | None = None
 
-    def _forked(self) -> None:
-        """In a forked child: begin anew; nothing of the parent's is used, closed or unlocked."""
+    def _let_go(self) -> None:
         if self._writer is not None:
-            _never_closed.append(self._writer.forget())
+            self._writer.let_go()
+
+    def _forked(self) -> None:
+        """In a forked child: begin anew; nothing of the parent's is used or unlocked."""
+        self._gate.forget()
         self._spool.forget()
         self._begin()
 
     def _running(self) -> Writer | None:
-        """The writer, started; None where the process is ending: what is in the spool is then left to the next one."""
-        if self._closed:
+        """The writer, started; None where the process is ending or must not use SQLite: what is in the spool is left to others."""
+        if self._closed or guard.unsafe:
             return None
         if self._writer is None or not (self._writer.is_alive() or self._writer.ident is None):
             writer = Writer(self.layout, self._spool, self._gate)
@@ -177,22 +181,25 @@ class Registry:
 
     def _read(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[dict[str, Any]]:
         try:
-            connection = schema.connect_to_read(self.layout.registry)
-            try:
+            with schema.reading(self.layout.registry) as connection:
                 cursor = connection.execute(sql, parameters)
                 names = [column[0] for column in cursor.description]
                 return [dict(zip(names, row, strict=True)) for row in cursor]
-            finally:
-                connection.close()
         except sqlite3.Error as error:
             raise RegistryError(str(error), where=str(self.layout.registry)) from error
 
 
-_opened: set[Registry] = set()
-_never_closed: list[sqlite3.Connection | None] = []  # a forked child must not close its parent's connection
+_opened: set[Registry] = set()  # held, so that what was acknowledged is committed at exit though its project was dropped
+
+
+def _before_fork() -> None:
+    guard.before()
+    for registry in _opened:
+        registry._let_go()  # noqa: SLF001 (one module)
 
 
 def _in_child() -> None:
+    guard.after_in_child()
     for registry in _opened:
         registry._forked()  # noqa: SLF001 (one module)
 
@@ -202,5 +209,5 @@ def _at_exit() -> None:
         registry.close(EXIT_SECONDS)
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=guard.after_in_parent, after_in_child=_in_child)
 atexit.register(_at_exit)

@@ -4,17 +4,19 @@ Importing this module is cheap: sqlite-utils imports pandas where it is installe
 and a kernel runs `migrate` in a process of its own (`python -m mlops_nb.store.schema FILE`).
 """
 
+import contextlib
 import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mlops_nb.errors import RegistryError
+from mlops_nb.store.forks import guard
 
 if TYPE_CHECKING:
     from sqlite_utils import Database
@@ -211,20 +213,36 @@ def check(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> State
     return "current" if version == VERSION else "old"
 
 
-def connect_to_read(path: Path) -> sqlite3.Connection:
+def check_current(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises RegistryError where the registry open on `connection` is not, or no longer, ours and of VERSION."""
+    if check(connection, path) != "current":
+        raise RegistryError("the registry has lost its tables", where=str(path), hint="put it back, or restart the kernel to begin a new one")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """A connection that never writes, checkpoints or creates the file: closing it needs no gate.
 
     On a read-only disk a WAL database opens only as immutable, which is the truth where nothing waits in its log.
     """
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=30)
+    with guard.using(), contextlib.closing(_connected(path)) as connection:
+        yield connection
+
+
+def _connected(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30)
     try:
-        connection.execute("pragma user_version")
+        connection.execute("select 1 from sqlite_schema").fetchone()
     except sqlite3.OperationalError:
         connection.close()
         log = path.with_name(path.name + "-wal")
         if os.access(path.parent, os.W_OK) or (log.exists() and log.stat().st_size):
             raise
-        return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+        return sqlite3.connect(f"{uri}&immutable=1", uri=True, isolation_level=None)
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
@@ -232,17 +250,15 @@ def inspect(path: Path) -> State:
     """What stands at `path`; raises RegistryError where it cannot be used, sqlite3.Error where it cannot be read."""
     if not path.exists() or not path.stat().st_size:
         return "missing"
-    connection = connect_to_read(path)
     try:
-        return check(connection, path)
+        with reading(path) as connection:
+            return check(connection, path)
+    except sqlite3.OperationalError:
+        raise
     except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise
         raise RegistryError(
             f"this is no SQLite database: {error}", where=str(path), hint="move it away; a new registry is made in its place"
         ) from error
-    finally:
-        connection.close()
 
 
 def ensure(path: Path) -> None:

@@ -7,17 +7,19 @@ file from a live one. A file is cut to nothing when all of it is committed, and 
 import contextlib
 import errno
 import fcntl
+import json
 import os
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_nb.hashing import quick_hex
 
 SUFFIX = ".spool"
+REFUSED = ".refused"  # records that the database would not take, each with the reason
 FILE_BYTES = 4 << 20
 READ_BYTES = 1 << 18
 CHECKSUM = 32  # hex digits before the space
@@ -236,3 +238,29 @@ def _age(path: Path) -> float:
     with contextlib.suppress(FileNotFoundError):
         return path.stat().st_mtime
     return 0.0
+
+
+def set_aside(path: Path, refused: Sequence[tuple[str, bytes]]) -> None:
+    """Keep lines that cannot be committed, with the reason of each, at the end of the file `path`."""
+    text = "".join(json.dumps({"reason": reason, "line": line.decode("latin-1")}) + "\n" for reason, line in refused)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        if os.write(descriptor, text.encode()) != len(text):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    finally:
+        os.close(descriptor)
+
+
+def release_refused(folder: Path) -> None:
+    """Make left-over spools out of what was set aside: what it refers to, or the version that knows its table, may have come."""
+    for aside in folder.glob(f"*{REFUSED}"):
+        claimed = aside.with_name(f"{aside.stem}-{uuid.uuid4().hex[:6]}.again")
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            aside.rename(claimed)
+    for claimed in folder.glob("*.again"):
+        with contextlib.suppress(FileNotFoundError):
+            lines = [json.loads(line)["line"].encode("latin-1") for line in claimed.read_text(encoding="ascii").splitlines()]
+            ready = claimed.with_suffix(f".{os.getpid()}.new")
+            ready.write_bytes(b"".join(lines))
+            ready.rename(claimed.with_suffix(SUFFIX))
+            claimed.unlink()

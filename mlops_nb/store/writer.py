@@ -7,18 +7,18 @@ process: closing any other descriptor of them would drop SQLite's locks.
 
 import contextlib
 import json
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from mlops_nb.config import HOME_VARIABLE, Layout
 from mlops_nb.errors import RegistryError
 from mlops_nb.store import disk, schema
-from mlops_nb.store.spool import Batch, Position, Spool, SpoolFile, unsealed
+from mlops_nb.store.forks import guard
+from mlops_nb.store.spool import REFUSED, Batch, Position, Spool, SpoolFile, release_refused, set_aside, unsealed
 
 BATCH = 100  # records
 PATIENCE = 0.02  # seconds a first record waits for more
@@ -55,7 +55,7 @@ class Progress:
     trouble: str = ""
     refusing: bool = False
     failures: int = 0
-    aside: list[str] = field(default_factory=list)
+    aside: str = ""
 
 
 class Writer(threading.Thread):
@@ -71,6 +71,7 @@ class Writer(threading.Thread):
         self._asked = 1  # flushes asked for; the first thing to do is to take in left-overs
         self._swept = 0  # the last of them that is done
         self._stopping = False
+        self._retried = False  # what was refused before gets one more chance a process
         self._delay = BACK_OFF[0]
 
     def run(self) -> None:
@@ -100,10 +101,13 @@ class Writer(threading.Thread):
         self.join(timeout)
         return not self.is_alive()
 
-    def forget(self) -> sqlite3.Connection | None:
-        """In a forked child: the parent's connection, to be kept and never used or closed."""
-        self._gate.forget()
-        return self._database.connection
+    def let_go(self) -> None:
+        """Before a fork, with no connection in use: close the database; the next batch opens it again.
+
+        Without the gate, for a fork must not wait for other processes: where one holds it we are not the last to close, so
+        closing is no checkpoint.
+        """
+        self._database.close()
 
     def _flushed(self, position: Position, asked: int) -> bool:
         return self._swept >= asked and self._spool.done(position)
@@ -140,8 +144,11 @@ class Writer(threading.Thread):
         """Have a database, and take in the spools of dead processes."""
         if not self._database.is_open:
             disk.prepare(self._layout)
-            with self._gate.held():
+            with self._gate.held(), guard.using():
                 self._database.open()
+        if not self._retried:
+            self._retried = True
+            release_refused(self._layout.spool)
         for path in self._spool.left_overs():
             file = SpoolFile.left_over(path)
             if file is not None:
@@ -160,7 +167,7 @@ class Writer(threading.Thread):
 
     def _commit(self, batch: Batch) -> int:
         """Commit the batch's records, in order; those that are damaged or refused are set aside. How many are committed."""
-        with self._gate.held(), self._database.transaction(batch.lines) as refused:
+        with self._gate.held(), guard.using(), self._database.transaction(batch.lines) as refused:
             if refused:
                 self._set_aside(batch.file.path, refused)
         count = len(batch.lines) - len(refused)
@@ -170,21 +177,15 @@ class Writer(threading.Thread):
 
     def _set_aside(self, path: Path, refused: Sequence[tuple[str, bytes]]) -> None:
         """Keep what cannot be committed in a file of its own beside the spool, with the reason."""
-        aside = path.with_suffix(".refused")
-        text = "".join(json.dumps({"reason": reason, "line": line.decode("utf-8", "backslashreplace")}) + "\n" for reason, line in refused)
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
+        aside = path.with_suffix(REFUSED)
+        set_aside(aside, refused)
         self.progress.set_aside += len(refused)
-        self.progress.aside.append(f"{refused[0][0]} (kept in {aside})")
+        self.progress.aside = f"{refused[-1][0]} (kept in {aside})"
 
     def _well(self) -> None:
         self.progress.trouble, self.progress.refusing, self._delay = "", False, BACK_OFF[0]
 
     def _troubled(self, error: Exception) -> None:
-        self._database.close()
         with self._spool.changed:
             self.progress.refusing = isinstance(error, RegistryError)
             self.progress.trouble = str(error) if self.progress.refusing else words(error, self._layout.home)
@@ -195,7 +196,7 @@ class Writer(threading.Thread):
     def _leave(self) -> None:
         try:
             self._work()
-            with self._gate.held():  # closing the last connection is a checkpoint
+            with self._gate.held(), guard.using():  # closing the last connection is a checkpoint
                 self._database.close()
         except (RegistryError, sqlite3.Error, OSError) as error:
             self._troubled(error)
@@ -210,7 +211,7 @@ def words(error: Exception, place: Path) -> str:
 
 
 class _Database:
-    """The registry's one writing connection in this process. Every method is called in the writer's thread, with the gate held."""
+    """The registry's one writing connection in this process, used with the gate held; the guard keeps forks away meanwhile."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -230,7 +231,7 @@ class _Database:
             return self.connection
         self.close()
         schema.ensure(self.path)
-        self.connection = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        self.connection = sqlite3.connect(self.path, timeout=30, isolation_level=None, check_same_thread=False)  # see let_go
         for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON", f"journal_size_limit={WAL_BYTES}"):
             self.connection.execute(f"pragma {pragma}")
         stat = self.path.stat()
@@ -243,8 +244,7 @@ class _Database:
         connection = self.open()
         try:
             connection.execute("begin immediate")
-            if schema.check(connection, self.path) != "current":
-                raise RegistryError("the registry has lost its tables", where=str(self.path), hint="restart the kernel")
+            schema.check_current(connection, self.path)
             yield [(reason, line) for line in lines if (reason := _insert_line(connection, line))]
             connection.execute("commit")
             self._wrote = True

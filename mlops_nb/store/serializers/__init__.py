@@ -51,22 +51,19 @@ def serializer(kind: str) -> Serializer:
 
 def dump(value: Any, *, name: str) -> Dumped:
     """`value` by the first serializer that takes it. Raises NotStorable, naming the variable and its type."""
-    reasons = []
     type_name = type_name_of(value)
-    try:
-        for kind in kinds_for(type(value)):
+    why = ""
+    for kind in kinds_for(type(value)):
+        try:
             found = serializer(kind)
-            if not found.accepts(value):
-                continue
-            try:
+            if found.accepts(value):
                 return Dumped(found.dump(value), kind, type_name)
-            except Declined as error:
-                reasons.append(error.message)
-    except Exception as error:  # noqa: BLE001 (the value's own __reduce__, __getattr__ or __getstate__ may raise anything)
-        reasons.append(f"{type(error).__name__}: {error}")
+        except Declined as error:
+            why = error.message
+        except Exception as error:  # noqa: BLE001 (the value's own __reduce__, __getattr__ or __getstate__ may raise anything)
+            why = f"its own code raised {type(error).__name__}: {error}"
     raise NotStorable(
-        f"{name!r} ({type_name}) cannot be stored: {'; '.join(reasons)}",
-        hint="make it inside the step that uses it, or hand on the data it is made of",
+        f"{name!r} ({type_name}) cannot be stored: {why}", hint="make it inside the step that uses it, or hand on the data it is made of"
     )
 
 

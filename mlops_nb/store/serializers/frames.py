@@ -38,7 +38,7 @@ def dump(value: "pd.DataFrame | pd.Series[Any]") -> bytes:
     return data
 
 
-def load(data: bytes) -> "pd.DataFrame | pd.Series[Any]":
+def load(data: bytes) -> Any:
     """The frame or series of those bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -46,21 +46,40 @@ def load(data: bytes) -> "pd.DataFrame | pd.Series[Any]":
     table = pq.read_table(pa.BufferReader(data))
     about = codec.from_json((table.schema.metadata or {})[OURS].decode())
     frame: Any = table.to_pandas()
+    for place, missing in about["objects"]:
+        frame.isetitem(place, _objects(table.column(place), missing))
     if about["freq"]:
         frame.index.freq = about["freq"]
     if about["series"]:
-        frame = frame[VALUES].rename(about["name"])
+        frame = frame[VALUES]
+        frame.name = about["name"]
     frame.attrs = about["attrs"]
-    return frame  # type: ignore[no-any-return]
+    return frame
 
 
-def _described(value: "pd.DataFrame | pd.Series[Any]") -> tuple["pd.DataFrame", dict[str, Any]]:
+def _described(value: Any) -> tuple["pd.DataFrame", dict[str, Any]]:
     """A frame without what parquet loses, and that as a description."""
     series = value.ndim == 1
-    frame: Any = value.to_frame(VALUES) if series else value.copy(deep=False)
+    frame = value.to_frame(VALUES) if series else value.copy(deep=False)
     frame.attrs = {}  # pyarrow would warn of attrs that are not JSON
     freq = getattr(value.index, "freqstr", None) if type(value.index).__name__ in {"DatetimeIndex", "TimedeltaIndex"} else None
-    return frame, {"series": series, "name": value.name if series else None, "freq": freq, "attrs": value.attrs}  # type: ignore[union-attr]
+    objects = [(place, _missing(frame.iloc[:, place])) for place, dtype in enumerate(frame.dtypes) if dtype == object]
+    return frame, {"series": series, "name": value.name if series else None, "freq": freq, "objects": objects, "attrs": value.attrs}
+
+
+def _missing(column: Any) -> Any:
+    """What a column of Python objects holds where it holds nothing: None, or NaN."""
+    absent = column[column.isna()]
+    return float("nan") if len(absent) and isinstance(absent.iloc[0], float) else None
+
+
+def _objects(column: "pa.ChunkedArray", missing: Any) -> Any:
+    """A column of Python objects: to_pandas would make strings of its own dtype of them, or numbers."""
+    import numpy as np
+
+    values = np.empty(len(column), dtype=object)
+    values[:] = [missing if value is None else value for value in column.to_pylist()]
+    return values
 
 
 def _written(table: "pa.Table", about: dict[str, Any]) -> bytes:
@@ -95,11 +114,12 @@ def _check_same(before: Any, after: Any) -> None:
 def _same_labels(left: Any, right: Any) -> bool:
     same = type(left) is type(right) and left.names == right.names and left.equals(right)
     if left.nlevels > 1:
-        return bool(same and all(_same_labels(a, b) for a, b in zip(left.levels, right.levels, strict=True)))
+        return bool(same) and all(_same_labels(left.get_level_values(n), right.get_level_values(n)) for n in range(left.nlevels))
     return bool(same and left.dtype == right.dtype and (left.dtype != object or _same_objects(left, right)))
 
 
 def _same_objects(left: Any, right: Any) -> bool:
+    """Equal, item by item, down to their types."""
     return all(type(a) is type(b) for a, b in zip(left, right, strict=True)) and bool(left.equals(right))
 
 
