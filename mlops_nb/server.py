@@ -41,9 +41,8 @@ def features(project: Project | None, question: Question) -> Json:
 
 
 def status(project: Project | None, _: Question) -> Json:
-    """GET status?path=: this version, and whether facts are kept."""
-    recording = panel.recording_json(project.registry.status()) if project else panel.nothing("")["recording"]
-    return {"version": mlops_nb.__version__, "recording": recording}
+    """GET status?path=: this version, and whether facts are kept (null: there is no registry yet)."""
+    return {"version": mlops_nb.__version__, "recording": panel.recording_json(project.registry.status()) if project else None}
 
 
 ROUTES: Mapping[str, Callable[[Project | None, Question], Json]] = {"notebook": notebook, "features": features, "status": status}

@@ -95,7 +95,8 @@ export interface Run {
 export interface Snapshot {
   readonly v: number;
   readonly notebook: string;
-  readonly recording: Recording;
+  /** null: there is no registry yet */
+  readonly recording: Recording | null;
   readonly session: { readonly pid: number; readonly kernel_id: string } | null;
   readonly cells: readonly CellView[];
   readonly components: readonly Component[];

@@ -90,7 +90,7 @@ def nothing(notebook: str) -> Json:
     return {
         "v": WIRE_VERSION,
         "notebook": notebook,
-        "recording": {"on": False, "reason": "nothing is recorded here yet"},
+        "recording": None,
         "session": None,
         "cells": [],
         "components": [],

@@ -239,9 +239,9 @@ def notebook(lab, browser, request):
         return book
 
     yield open_
+    errors = [error for book in opened for error in book.errors if not any(known in error for known in NOT_OURS)]
     for book in opened:
         book.command("docmanager:save")
         book.page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
     context.close()
-    errors = [error for book in opened for error in book.errors if not any(known in error for known in NOT_OURS)]
     assert errors == []

@@ -71,7 +71,7 @@ async def test_no_path_leads_out_of_the_root_folder(ask, jp_root_dir, tmp_path, 
 
 async def test_asking_makes_no_project(ask, jp_root_dir):
     code, answer = await ask("notebook", path="sub/nb.ipynb")
-    assert (code, answer["cells"], answer["recording"]["on"]) == (200, [], False)
+    assert (code, answer["cells"], answer["recording"]) == (200, [], None)
     assert list(jp_root_dir.iterdir()) == []
 
 

@@ -12,14 +12,12 @@ export function Status(props: {
   const { state, trans } = props;
   return (
     <Section name="status" title={trans.__('Status')}>
-      <ul className="jp-MlopsStatus" role="status">
+      <div className="jp-MlopsStatus">
         <Line kind={state.link.status === 'linked' ? 'good' : 'plain'} text={linkText(state, trans)} />
         {state.link.status === 'silent' && (
-          <li>
-            <button className="jp-MlopsButton" onClick={() => void state.link.load()}>
-              {trans.__('Load extension')}
-            </button>
-          </li>
+          <button className="jp-MlopsButton" onClick={() => void state.link.load()}>
+            {trans.__('Load extension')}
+          </button>
         )}
         {state.problem !== '' && (
           <Line kind="bad" text={trans.__('No answer from the server: %1', state.problem)} />
@@ -27,7 +25,7 @@ export function Status(props: {
         <RecordingLine state={state} trans={trans} />
         {state.remembered && <Line kind="warn" text={rememberedText(state, trans)} />}
         {state.known && <Counts state={state} trans={trans} />}
-      </ul>
+      </div>
     </Section>
   );
 }
@@ -40,9 +38,9 @@ function Line({
   readonly text: string;
 }): React.JSX.Element {
   return (
-    <li className="jp-MlopsStatusLine" data-kind={kind}>
+    <p className="jp-MlopsStatusLine" data-kind={kind} role="status">
       {text}
-    </li>
+    </p>
   );
 }
 
