@@ -8,6 +8,7 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
+import re
 import stat
 import sys
 import sysconfig
@@ -26,9 +27,9 @@ Opened = tuple[str, bool]  # absolute path, whether it was opened for writing
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _CODE = (".py", ".pyc", ".pyi", ".so", ".pyd", ".pth", ".egg-link")
 # What a package's folder may hold that a user reads by its path; anything else there is the package's own business.
-_DATA = tuple(
-    f".{ending}"
-    for ending in ["csv", "tsv", "txt", "parquet", "json", "jsonl", "geojson", "npy", "npz", "feather", "arrow", "orc", "avro", "h5", "hdf5", "nc", "xls", "xlsx", "db", "sqlite", "pkl", "pickle", "joblib", "skops", "onnx", "zip", "gz", "bz2", "xz", "zst", "tar", "png", "jpg", "jpeg", "wav", "yaml", "yml", "xml"]
+_DATA = re.compile(
+    r"\.(?:csv|tsv|txt|parquet|jsonl?|geojson|npy|npz|feather|arrow|orc|avro|h5|hdf5|nc|xlsx?|db|sqlite|pkl|pickle|joblib"
+    r"|skops|onnx|zip|gz|bz2|xz|zst|tar|png|jpe?g|wav|ya?ml|xml)$"
 )
 _SYSTEM = ("/proc/", "/dev/", "/sys/", "/etc/", "/usr/share/", "/usr/lib/", "/run/")
 _CACHES = (".cache", ".config", ".ipython", ".jupyter", ".matplotlib", "__pycache__", ".ipynb_checkpoints", ".git", ".mlops_nb", ".local")
@@ -80,7 +81,7 @@ def _note(path: Any, *, writes: bool) -> None:
             name = os.path.abspath(name)  # noqa: PTH100 (a Path costs ten times as much)
         except OSError:  # the working directory is gone; the open will say so itself
             return
-    if "/site-packages/" in name and (not name.endswith(_DATA) or _opened_by_its_package(name)):
+    if "/site-packages/" in name and (not _DATA.search(name) or _opened_by_its_package(name)):
         return
     _log.append((name, writes))
 

@@ -18,9 +18,9 @@ from mlops_nb.capture.observe import Look, Observed, look_before, observe, shado
 from mlops_nb.capture.resolve import Resolved
 from mlops_nb.config import find_layout
 from mlops_nb.errors import MlopsError, NotebookError
-from mlops_nb.hashing import FileHasher, source_crc, text_digest
+from mlops_nb.hashing import FileHasher, source_crc
 from mlops_nb.notebook.analysis import facts_of_cell
-from mlops_nb.notebook.cells import cell_ids, parse_cell, plain_python
+from mlops_nb.notebook.cells import cell_ids, parse_cell, plain_python, source_id
 from mlops_nb.notebook.flow import Facts
 from mlops_nb.notebook.scopes import BUILTINS
 from mlops_nb.records import Cell, CellRun, Edge, FileUse, now_text
@@ -206,7 +206,7 @@ def _parsed(info: "ExecutionInfo", notebook: str) -> Cell:
     meta = info.cell_meta if type(info.cell_meta) is dict else {}
     tags = meta.get("tags")
     known = tuple(tag for tag in tags if type(tag) is str) if isinstance(tags, list | tuple) else ()
-    cell_id = info.cell_id if type(info.cell_id) is str and info.cell_id else f"src-{text_digest(source)[:12]}"
+    cell_id = info.cell_id if type(info.cell_id) is str and info.cell_id else source_id(source)
     try:
         return parse_cell(source, id=cell_id, index=-1, tags=known, notebook=notebook)
     except MlopsError:

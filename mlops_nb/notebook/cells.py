@@ -44,6 +44,11 @@ def cell_ids(path: str | Path) -> tuple[str, ...]:
     return tuple(_id(entry, index, file.name) for index, entry in enumerate(_entries(file)) if entry.get("cell_type") == "code")
 
 
+def source_id(source: str) -> str:
+    """The id of a cell that was sent without one."""
+    return f"src-{text_digest(source)[:12]}"
+
+
 def parse_cell(source: str, *, id: str, index: int = 0, tags: Iterable[str] = (), notebook: str = "") -> Cell:  # noqa: A002 (the record's own name)
     """What a cell is to us, from its first line and its tags; raises BadInput naming notebook and cell.
 
