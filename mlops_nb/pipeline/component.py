@@ -79,7 +79,7 @@ class _Draft:
     leading: dict[str, Unit] = field(default_factory=dict)
     portable: dict[str, Unit] = field(default_factory=dict)
     parameters: dict[str, object] = field(default_factory=dict)
-    makers: dict[str, Read] = field(default_factory=dict)
+    reads: list[Read] = field(default_factory=list)
 
     @property
     def last(self) -> int:
@@ -135,6 +135,7 @@ def _drafts(wiring: Wiring) -> dict[str, _Draft]:
         todo += _maybe_from_outside(draft)
         while todo:
             todo += _take(draft, todo.pop(0))
+        _check_one_meaning(draft)
     return drafts
 
 
@@ -142,12 +143,12 @@ def _maybe_from_outside(draft: _Draft) -> list[Read]:
     """Names that the component binds on some paths only: another cell's value is then the one that counts."""
     code = "\n".join(unit.python for unit in draft.units if unit.cell.kind not in ("test", "feature"))
     exposed = analyze(code).uses
+    made_here = {read.name for unit in draft.units for read in draft.wiring.of(unit) if read.maker and read.maker.owner == draft.name}
     found = []
-    for unit in draft.units:
-        for read in draft.wiring.of(unit):
-            if read.maker and read.maker.owner == draft.name and read.name in exposed:
-                outside = draft.wiring.maker_before(read.name, min(u.cell.index for u in draft.units if read.name in u.makes))
-                found += [replace(read, maker=outside)] if outside else []
+    for name in sorted(made_here & exposed):
+        first = next(unit for unit in draft.units if name in unit.makes)
+        outside = draft.wiring.maker_before(name, first.cell.index)
+        found += [Read(first, name, outside, direct=False)] if outside else []
     return found
 
 
@@ -158,8 +159,7 @@ def _take(draft: _Draft, read: Read) -> tuple[Read, ...]:
         raise _unmade(read, draft.wiring)
     if maker.owner == draft.name:
         return ()
-    _check_one_maker(draft, read)
-    draft.makers[read.name] = read
+    draft.reads.append(read)
     if maker.cell.kind == "parameters" and literals(maker.cell).keys() >= {read.name}:
         draft.parameters[read.name] = literals(maker.cell)[read.name]
     elif _is_portable(read.name, maker):
@@ -247,24 +247,29 @@ def _unmade(read: Read, wiring: Wiring) -> PromotionRefused:
     return PromotionRefused(f"reads `{read.name}`, which no cell makes", where=where, hint=hint)
 
 
-def _check_one_maker(draft: _Draft, read: Read) -> None:
-    """All cells of a component mean the same value by a name that comes from outside."""
-    maker, known = read.maker, draft.makers.get(read.name)
-    assert maker is not None
-    own = next((u for u in draft.units if read.name in u.makes and u.cell.index < maker.cell.index), None)
-    other = known.maker if known and known.maker is not maker else None
-    if own is None and (other is None or _same_import(read.name, maker, other)):
-        return
-    first = own or other
-    assert first is not None
-    raise PromotionRefused(
-        f"reads `{read.name}` as {maker.cell.where} makes it anew, while step {draft.name} works with the one of {first.cell.where} too",
+def _check_one_meaning(draft: _Draft) -> None:
+    """By a name that comes from outside all cells mean one value, and none of the component's own cells has replaced it before."""
+    inside = {unit.cell.id: unit for unit in (*draft.units, *draft.leading.values())}
+    start: dict[str, Unit] = {}
+    for read in draft.reads:
+        maker = read.maker
+        if maker is None or maker.cell.id in inside:
+            continue
+        own = next((u for u in inside.values() if read.name in u.makes and u.cell.index < read.reader.cell.index), None)
+        other = start.setdefault(read.name, maker)
+        if own or not (other is maker or _same_code(read.name, maker, other)):
+            raise _two_meanings(draft, read, maker, own or other)
+
+
+def _two_meanings(draft: _Draft, read: Read, maker: Unit, other: Unit) -> PromotionRefused:
+    return PromotionRefused(
+        f"reads `{read.name}` as {maker.cell.where} makes it anew, while step {draft.name} works with the one of {other.cell.where} too",
         where=read.reader.cell.where,
         hint="give one of the two another name, or split the step",
     )
 
 
-def _same_import(name: str, one: Unit, other: Unit) -> bool:
+def _same_code(name: str, one: Unit, other: Unit) -> bool:
     module = one.analysis.imports.get(name)
     if module is not None and module == other.analysis.imports.get(name):
         return True
