@@ -12,6 +12,7 @@ from mlops_nb.models.trace import Trace, trace
 from mlops_nb.models.versions import checked_metrics, manifest, resolve, version_id
 from mlops_nb.notebook.grammar import identifier
 from mlops_nb.project import event, origins
+from mlops_nb.project import history as runs
 from mlops_nb.project.tests import case_of
 from mlops_nb.records import ArtifactRef, Cell, Fact, ModelVersion, StepRun, TestCase, now_text
 from mlops_nb.store.codec import from_json
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 VERSIONS = "select * from numbered_model_version order by name, number"
 ONE = "select * from numbered_model_version where id = ?"
-STEPS = "select * from step_run where run_id = ? order by position"
 LEAST_DIGEST = 12  # characters of a digest in a table
 
 
@@ -117,8 +117,7 @@ class Models:
         return case_of(rows[0]) if rows else TestCase(test["name"], "infra", "", "", "", version=test["version"])
 
     def _steps(self, version: ModelVersion) -> tuple[StepRun, ...]:
-        rows = self.project.registry.rows(STEPS, (version.run_id,)) if version.run_id else ()
-        return tuple(map(step_run_of, rows))
+        return runs.find_run(self.project, version.run_id).steps if version.run_id else ()
 
     def _sources(self, version: ModelVersion) -> dict[str, str]:
         digests = tuple({cell["source"] for cell in version.manifest["code"]["cells"]})
@@ -274,14 +273,6 @@ def _version_of(row: Mapping[str, Any]) -> ModelVersion:
     plain = {name: row[name] for name in ("id", "name", "number", "created", "run_id", "session_id")}
     artifact = ArtifactRef(row["artifact"], row["kind"], row["type_name"], row["size"])
     return ModelVersion(**plain, artifact=artifact, metrics=from_json(row["metrics"]), manifest=json.loads(row["manifest"]))
-
-
-def step_run_of(row: Mapping[str, Any]) -> StepRun:
-    """A row of step_run as its record."""
-    read = {name: from_json(row[name]) for name in ("inputs", "outputs", "files", "environment", "parameters")}
-    refs = {side: {name: ArtifactRef(**ref) for name, ref in read[side].items()} for side in ("inputs", "outputs")}
-    plain = {name: row[name] for name in StepRun.__slots__ if name not in read}
-    return StepRun(**plain, **{**read, **refs})
 
 
 def _digests_of(steps: Iterable[StepRun]) -> dict[str, str]:

@@ -5,24 +5,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.capture.lineage import History
-from mlops_nb.hashing import FileHasher, text_digest
+from mlops_nb.hashing import text_digest
 from mlops_nb.models.versions import CodeCell, Origin
-from mlops_nb.notebook import graph
 from mlops_nb.notebook.analysis import analyze
 from mlops_nb.notebook.cells import plain_python
 from mlops_nb.pipeline.component import literals
-from mlops_nb.pipeline.files import OWN_CELLS
-from mlops_nb.pipeline.step import StepSpec, observed
+from mlops_nb.pipeline.files import read_pipeline
+from mlops_nb.pipeline.step import StepSpec, hashed, observed
 from mlops_nb.records import Cell, CellRun, Fact
-from mlops_nb.store.codec import from_json
 
 if TYPE_CHECKING:
     from mlops_nb.project import Project
 
-PIPELINE = """
-select pipeline.components from pipeline join run on run.pipeline = pipeline.name and run.version = pipeline.version
-where run.id = ? order by pipeline.created desc limit 1
-"""
 ENVIRONMENT = "select * from session_environment where session_id = ?"
 
 
@@ -33,7 +27,7 @@ def in_step(project: "Project", step: StepSpec, *, history: History | None, sess
     files = {path: digest for before in step.upstream for path, digest in before.files.items()} | _files(project, runs)
     parameters = {name: value for before in step.upstream for name, value in before.parameters.items()} | dict(step.parameters)
     origin = Origin(
-        cells=tuple(_code(step.notebook, cell["id"], cell["source"]) for cell in cells),
+        cells=tuple(dict.fromkeys(_code(step.notebook, cell.id, cell.source) for cell in cells)),
         inputs={name: ref.digest for name, ref in step.inputs.items()},
         files=files,
         parameters=parameters,
@@ -43,7 +37,7 @@ def in_step(project: "Project", step: StepSpec, *, history: History | None, sess
         seed=step.seed,
         tests=_tests(project, step.notebook),
     )
-    return _with_session(project, origin, session_id, lock=step.lock), {text_digest(cell["source"]): cell["source"] for cell in cells}
+    return _with_session(project, origin, session_id, lock=step.lock), {text_digest(cell.source): cell.source for cell in cells}
 
 
 def in_notebook(project: "Project", variable: str, *, cell: Cell | None, history: History | None, session_id: str) -> tuple[Origin, dict[str, str]]:
@@ -53,7 +47,7 @@ def in_notebook(project: "Project", variable: str, *, cell: Cell | None, history
     """
     found = analyze(plain_python(cell.source)) if cell else None
     here = found is not None and variable in found.defs | found.mutates
-    names = {variable} | (found.uses if found and here else frozenset())
+    names = found.uses if found and here else {variable}
     runs = history.slice(names) if history else ()
     used = [_code(run.notebook, run.cell_id, run.source) for run in runs]
     sources = {text_digest(run.source): run.source for run in runs}
@@ -83,27 +77,16 @@ def _code(notebook: str, cell_id: str, source: str) -> CodeCell:
     return CodeCell(notebook, cell_id, text_digest(source))
 
 
-def _pipeline_cells(project: "Project", step: StepSpec) -> list[dict[str, Any]]:
-    """The code cells of the step and of those before it, in the pipeline's order; tests have their own place in the manifest."""
-    rows = project.registry.rows(PIPELINE, (step.run_id,))
-    components = from_json(rows[0]["components"]) if rows else []
-    requires = {c["name"]: sorted(set(c["inputs"].values())) for c in components}
-    chain = graph.ancestors(requires, step.component) | {step.component} if step.component in requires else frozenset()
-    return [cell for c in components if c["name"] in chain for cell in c["code"] if cell["kind"] != "test"]
+def _pipeline_cells(project: "Project", step: StepSpec) -> tuple[Cell, ...]:
+    """The cells of the step and of those before it, as they stand in the pipeline's files; tests have their own place in the manifest."""
+    components = read_pipeline(project.pipelines.folder(step.pipeline), {}).components
+    chain = {before.component for before in step.upstream} | {step.component}
+    return tuple(cell for c in components if c.name in chain for cell in c.cells if cell.kind != "test")
 
 
 def _files(project: "Project", runs: Iterable[CellRun]) -> dict[str, str]:
     """The files that runs read from outside; one whose digest is still being made is hashed now."""
-    read, _ = observed((run for run in runs if run.cell_id not in OWN_CELLS), project.layout.home)
-    hasher = FileHasher()
-    return {path: digest or _hashed(project, path, hasher) for path, digest in read.items()}
-
-
-def _hashed(project: "Project", path: str, hasher: FileHasher) -> str:
-    try:
-        return hasher.digest(project.layout.root / path)
-    except OSError:
-        return ""
+    return hashed(observed(runs, project.layout.home)[0], project.layout.root)
 
 
 def _tests(project: "Project", notebook: str) -> tuple[tuple[str, str], ...]:

@@ -27,7 +27,8 @@ select * from (select *, row_number() over (partition by test, version order by 
 """
 STEPS = """
 select step_run.outputs, step_run.parameters from step_run join run on run.id = step_run.run_id
-where run.notebook = ? and step_run.status in ('ran', 'skipped') order by run.started desc, step_run.position desc limit 1000
+where run.notebook = ? and run.kind = 'pipeline' and step_run.status in ('ran', 'skipped')
+order by run.started desc, step_run.position desc limit 1000
 """
 
 SEEN = """
@@ -91,6 +92,7 @@ class Tests:
             NotFound: `--on` names no variable.
             GateBlocked: a test of severity error did not pass; its text names notebook, cell, line and the assertion with its values.
         """
+        cell = replace(cell, notebook=step.notebook) if step else cell  # a component's cells are those of the notebook it comes from
         case = self._case(cell, sources, step)
         for name in case.on:
             if name not in namespace:
@@ -106,13 +108,11 @@ class Tests:
         return result
 
     def _case(self, cell: Cell, sources: Sequence[str], step: "StepSpec | None") -> TestCase:
-        notebook = step.notebook if step else cell.notebook
-        named = self._as_in_file(cell, notebook)
-        return build_case(named, sources, notebook=notebook, step=step.component if step else "")
+        return build_case(self._as_in_file(cell), sources, notebook=cell.notebook, step=step.component if step else "")
 
-    def _as_in_file(self, cell: Cell, notebook: str) -> Cell:
+    def _as_in_file(self, cell: Cell) -> Cell:
         """The cell with the name its saved notebook gives it: a kernel does not see that two tests share a default name."""
-        saved = next((case for case in self._in_file(notebook) or () if case.cell_id == cell.id), None)
+        saved = next((case for case in self._in_file(cell.notebook) or () if case.cell_id == cell.id), None)
         return replace(cell, name=saved.name) if saved and saved.name.startswith(cell.name) else cell
 
     def _digests(self, case: TestCase, namespace: Mapping[str, Any], *, made_by: str) -> tuple[dict[str, str], tuple[str, ...]]:
