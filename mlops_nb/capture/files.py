@@ -12,7 +12,8 @@ import re
 import stat
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
@@ -64,6 +65,17 @@ def stop() -> list[Opened]:
     return seen
 
 
+@contextmanager
+def unseen() -> Iterator[None]:
+    """What this project opens for itself inside a cell is not the cell's."""
+    global _log  # noqa: PLW0603 (as above)
+    kept, _log = _log, None
+    try:
+        yield
+    finally:
+        _log = kept
+
+
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     # Called for every audit event of the process, so the first line decides its cost.
     if event == "open" and _log is not None:
@@ -81,7 +93,7 @@ def _note(path: Any, *, writes: bool) -> None:
             name = os.path.abspath(name)  # noqa: PTH100 (a Path costs ten times as much)
         except OSError:  # the working directory is gone; the open will say so itself
             return
-    if "/site-packages/" in name and (not _DATA.search(name) or _opened_by_its_package(name)):
+    if "/site-packages/" in name and (".dist-info/" in name or not _DATA.search(name) or _opened_by_its_package(name)):
         return
     _log.append((name, writes))
 

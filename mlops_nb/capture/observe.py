@@ -17,14 +17,25 @@ LOOK_SECONDS = 0.004  # for all fingerprints of one look; what is left then rest
 MAX_KEPT_TEXT = 4096
 _SHELL_NAME = re.compile(r"_+|_i{1,3}|_i?\d+|_[iod]h|_exit_code|__\w+__")
 
-Stamp = int | tuple[Any, ...]
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Stamp:
+    """In place of a value that the cell is going to unbind: so that it is freed when the cell frees it."""
+
+    identity: int
+    kept: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The namespace at one moment: a stamp for each name, fingerprints of the touched ones. No object is kept alive by it."""
+    """The namespace before a cell: its names and values, fingerprints of the touched ones.
 
-    stamps: Mapping[str, Stamp]
+    Values stay referenced while the cell runs, but those that it binds anew or deletes, of which only a stamp is kept.
+    """
+
+    names: Mapping[str, Any]
     prints: Mapping[str, Fingerprint | None] = field(default_factory=dict)
 
 
@@ -46,30 +57,39 @@ def shadowed_builtins(namespace: Mapping[str, Any], hidden: Mapping[str, Any], b
 def look_before(namespace: dict[str, Any], hidden: Mapping[str, Any], facts: Facts) -> tuple[Look, Resolved]:
     """The namespace before the cell runs, and what the functions it uses will reach."""
     resolved = resolve(facts.analysis.uses, facts.calls, namespace)
-    stamps = _stamps(namespace, hidden)
-    touched = stamps.keys() if facts.analysis.dynamic else (facts.analysis.uses | facts.analysis.mutates | resolved.reads) & stamps.keys()
+    touched = (facts.analysis.uses | facts.analysis.mutates | resolved.reads) & namespace.keys()
+    if facts.analysis.dynamic:
+        touched |= {name for name in namespace if not _is_shells(name, hidden)}
     prints = _prints(namespace, sorted(touched)[:MAX_TOUCHED])
-    reached = frozenset().union(*(p.ids for p in prints.values() if p))
-    aliases = [name for name, stamp in stamps.items() if name not in prints and stamp in reached]
-    return Look(stamps, {**prints, **_prints(namespace, aliases[:MAX_TOUCHED])}), resolved
+    reached = frozenset().union(*(found.ids for found in prints.values() if found))
+    aliases = (
+        [name for name, value in namespace.items() if id(value) in reached and name not in prints and not _is_shells(name, hidden)] if reached else []
+    )
+    prints |= _prints(namespace, aliases[:MAX_TOUCHED])
+    names = namespace.copy()
+    for name in (facts.analysis.defs | facts.analysis.deletes | resolved.binds) & names.keys():
+        names[name] = _stamp(names[name])
+    return Look(names, prints), resolved
 
 
 def observe(before: Look, namespace: dict[str, Any], hidden: Mapping[str, Any], *, facts: Facts, resolved: Resolved, failed: bool) -> Observed:
     """Compare the namespace after a run with the look before it."""
-    stamps = _stamps(namespace, hidden)
-    writes: dict[str, Certainty] = {n: "certain" for n, s in stamps.items() if not _same(before.stamps.get(n), s, identity=True)}
-    rebound = set() if failed else {n for n in facts.always if n in stamps and n not in writes}
-    unchanged = {n for n in writes if _same(before.stamps.get(n), stamps[n], identity=False)} | rebound
-    writes |= dict.fromkeys(sorted(rebound), "certain")
-    changed = _changed(before, namespace, facts, skip=writes.keys())
+    known = before.names
+    now = namespace.copy()
+    moved = [name for name, value in now.items() if known.get(name, _MISSING) is not value]
+    bound = [name for name in moved if not _is_shells(name, hidden) and not _is_same(known.get(name, _MISSING), now[name])]
+    again = [] if failed else [name for name in facts.always if name in now and name not in bound]
+    unchanged = {name for name in bound if _is_equal(known.get(name, _MISSING), now[name])}.union(again)
+    writes: dict[str, Certainty] = dict.fromkeys([*bound, *again], "certain")
+    changed = _changed(before, now, facts, skip=writes.keys(), hidden=hidden)
+    deleted = tuple(name for name in known.keys() - now.keys() if not _is_shells(name, hidden))
     reads = _reads(before, facts, resolved, failed=failed)
-    deleted = tuple(n for n in before.stamps if n not in stamps)
-    return Observed(reads, {**changed, **writes}, tuple(sorted(unchanged)), deleted)
+    return Observed({n: s for n, s in reads.items() if not _is_shells(n, hidden)}, {**changed, **writes}, tuple(sorted(unchanged)), deleted)
 
 
 def _reads(before: Look, facts: Facts, resolved: Resolved, *, failed: bool) -> dict[str, Certainty]:
     found: dict[str, Certainty] = {}
-    for name in sorted((facts.analysis.uses | resolved.reads) & before.stamps.keys()):
+    for name in sorted((facts.analysis.uses | resolved.reads) & before.names.keys()):
         if name in facts.analysis.uses:
             certain = name in facts.certain or name in resolved.certain
         else:  # read by a function only: after this cell bound it, perhaps
@@ -78,7 +98,7 @@ def _reads(before: Look, facts: Facts, resolved: Resolved, *, failed: bool) -> d
     return found
 
 
-def _changed(before: Look, namespace: dict[str, Any], facts: Facts, *, skip: Iterable[str]) -> dict[str, Certainty]:
+def _changed(before: Look, namespace: dict[str, Any], facts: Facts, *, skip: Iterable[str], hidden: Mapping[str, Any]) -> dict[str, Certainty]:
     """Names whose objects changed in place, with the names that share these objects."""
     names = [name for name in before.prints if name not in skip and name in namespace]
     after = _prints(namespace, names)
@@ -89,7 +109,8 @@ def _changed(before: Look, namespace: dict[str, Any], facts: Facts, *, skip: Ite
             found[name] = "certain"
         elif name in facts.analysis.mutates and not is_plain(namespace[name]) and not (old and new and old.whole and new.whole):
             found[name] = "possible"
-    return {**_sharing(found, namespace, before, skip=skip), **found}
+    shared = _sharing(found, namespace, before, skip=skip)
+    return {**{name: sure for name, sure in shared.items() if not _is_shells(name, hidden)}, **found}
 
 
 def _sharing(found: Mapping[str, Certainty], namespace: dict[str, Any], before: Look, *, skip: Iterable[str]) -> dict[str, Certainty]:
@@ -101,7 +122,7 @@ def _sharing(found: Mapping[str, Certainty], namespace: dict[str, Any], before: 
     passed = set(skip) | set(found)
     shared: dict[str, Certainty] = {}
     deadline = time.perf_counter() + LOOK_SECONDS / 2
-    for name in before.stamps:
+    for name in before.names:
         if name in passed or name not in namespace or time.perf_counter() > deadline:
             continue
         value = namespace[name]
@@ -123,27 +144,30 @@ def _prints(namespace: Mapping[str, Any], names: Iterable[str]) -> dict[str, Fin
 
 
 def _is_shells(name: str, hidden: Mapping[str, Any]) -> bool:
-    return name in hidden or (name[0] == "_" and _SHELL_NAME.fullmatch(name) is not None)
+    return name in hidden or type(name) is not str or (name[:1] == "_" and _SHELL_NAME.fullmatch(name) is not None)
 
 
-def _stamps(namespace: dict[str, Any], hidden: Mapping[str, Any]) -> dict[str, Stamp]:
-    return {name: _stamp(value) for name, value in namespace.copy().items() if type(name) is str and name and not _is_shells(name, hidden)}
-
-
-def _stamp(value: Any) -> Stamp:
-    """A scalar itself, a function's identity and code, any other object's identity."""
+def _stamp(value: Any) -> _Stamp:
     kind = type(value)
-    if kind in SCALARS and not (kind in (str, bytes) and len(value) > MAX_KEPT_TEXT):
-        return (kind, value)
     if kind is types.FunctionType:
-        return (kind, id(value), value.__code__, tuple(_stamp(d) for d in value.__defaults__ or ()))
-    return id(value)
+        return _Stamp(id(value), _code(value))
+    return _Stamp(id(value), value if kind in SCALARS else None)
 
 
-def _same(old: Stamp | None, new: Stamp, *, identity: bool) -> bool:
-    """Whether a name is bound to the same object, or (not `identity`) to an equal scalar or function."""
-    if type(old) is not type(new):
-        return False
-    if isinstance(old, tuple) and isinstance(new, tuple) and old[0] is new[0] is types.FunctionType:
-        return old[1] == new[1] if identity else old[2:] == new[2:]
-    return old == new
+def _code(function: types.FunctionType) -> tuple[Any, ...]:
+    defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+    return (function.__code__, *((type(d), d) if type(d) in SCALARS else id(d) for d in defaults))
+
+
+def _is_same(old: Any, new: Any) -> bool:
+    """Whether a name is bound to the same object as before."""
+    return old.identity == id(new) if type(old) is _Stamp else old is new
+
+
+def _is_equal(old: Any, new: Any) -> bool:
+    """Whether a name bound anew is bound to an equal scalar, or to a function of the same code and defaults."""
+    before = old.kept if type(old) is _Stamp else _code(old) if type(old) is types.FunctionType else old
+    kind = type(new)
+    if kind is types.FunctionType:
+        return type(before) is tuple and before == _code(new)
+    return kind in SCALARS and type(before) is kind and (old is not _MISSING) and (type(old) is not _Stamp or new is not None) and bool(before == new)
