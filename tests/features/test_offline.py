@@ -14,7 +14,7 @@ from mlops_nb.features.offline import check_frame, training_set, view_of
 from mlops_nb.records import FeatureView
 
 START = dt.datetime(2013, 7, 4, 12)  # noqa: DTZ001 (naive times are a case of their own)
-KEYS = ("JFK", "LGA", "EWR", None)
+KEYS = ("JFK", "JFK", "JFK", "LGA", None)
 
 
 def view(*entity, ttl=None, name="weather"):
@@ -39,8 +39,8 @@ def oracle(spine, rows, ttl):
     return answers
 
 
-minutes = st.integers(0, 12)
-key = st.tuples(st.sampled_from(KEYS), st.sampled_from((1, 2, None)))
+minutes = st.integers(0, 5)  # few moments and keys, so that ties and corrections are common
+key = st.tuples(st.sampled_from(KEYS), st.sampled_from((1, 1, 1, 2, None)))
 
 
 @settings(max_examples=300, deadline=None)
@@ -123,6 +123,15 @@ def test_a_later_correction_wins_from_the_moment_it_was_made():
     result = training_set(spine, [(view(), frame)], timestamp="scheduled")
     assert result["temp"].tolist()[:4] == [1.0, 2.0, 2.0, 3.0]
     assert result["temp"].isna().tolist()[4:] == [True]
+
+
+def test_a_nanosecond_counts():
+    spine = pd.DataFrame({"origin": "JFK", "scheduled": pd.to_datetime(["2013-07-04 12:00:00.000000001", "2013-07-04 12:00:00.000000000"]).as_unit("ns")})
+    later = pd.to_datetime(["2013-07-04 12:00:00.000000001"])
+    frame = pd.DataFrame({"origin": ["JFK"], "known_at": later, "temp": [1.0]})
+    assert training_set(spine, [(view(), frame)], timestamp="scheduled")["temp"].notna().tolist() == [True, False]
+    old = frame.assign(known_at=pd.to_datetime(["2013-07-04 11:59:59"]).as_unit("s"))
+    assert training_set(spine, [(view(ttl=1.0), old)], timestamp="scheduled")["temp"].notna().tolist() == [False, True]
 
 
 def test_several_views_and_duplicate_spine_rows_in_their_order():
