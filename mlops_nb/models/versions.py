@@ -15,7 +15,7 @@ from typing import Any
 from mlops_nb.errors import BadInput, NotFound
 from mlops_nb.hashing import json_digest
 from mlops_nb.notebook.grammar import parse_line
-from mlops_nb.records import ArtifactRef, ModelVersion
+from mlops_nb.records import ArtifactRef, ModelVersion, Severity
 from mlops_nb.store.codec import python_scalar, row_json
 
 REFERENCE = re.compile(r"(?P<name>\w+)(?:@(?P<which>[0-9a-f]+))?")
@@ -111,7 +111,7 @@ class Origin:
     """What made a model, as it was captured. `diff` and `untracked` are digests of the uncommitted part of the code.
 
     `inputs` name -> artifact digest, `files` path -> content digest (both are data), `upstream` component -> its run key,
-    `tests` (name, version) that are required of it.
+    `tests` (name, version, severity) that are asked of it.
     """
 
     cells: tuple[CodeCell, ...] = ()
@@ -127,7 +127,7 @@ class Origin:
     component: str = ""
     upstream: Mapping[str, str] = field(default_factory=dict)
     seed: int | None = None
-    tests: tuple[tuple[str, str], ...] = ()
+    tests: tuple[tuple[str, str, Severity], ...] = ()
 
 
 def manifest(name: str, variable: str, origin: Origin, *, artifact: ArtifactRef, value: Any) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def manifest(name: str, variable: str, origin: Origin, *, artifact: ArtifactRef,
         "artifact": {"digest": artifact.digest, "kind": artifact.kind, "type": artifact.type_name},
         "signature": signature_of(value),
         "seeds": {**({} if origin.seed is None else {"step": origin.seed}), **seeds},
-        "tests": [{"name": test, "version": version} for test, version in sorted(origin.tests)],
+        "tests": [{"name": test, "version": version, "severity": severity} for test, version, severity in sorted(origin.tests)],
     }
 
 

@@ -112,9 +112,9 @@ class Models:
                 artifacts = {**result.artifacts, **artifacts}
         return decide(required, results, {name: digest for name, digest in artifacts.items() if digest})
 
-    def _case(self, test: Mapping[str, str]) -> TestCase:
+    def _case(self, test: Mapping[str, Any]) -> TestCase:
         rows = self.project.registry.rows("select * from test_case where name = ? and version = ? limit 1", (test["name"], test["version"]))
-        return case_of(rows[0]) if rows else TestCase(test["name"], "infra", "", "", "", version=test["version"])
+        return case_of(rows[0]) if rows else TestCase(test["name"], "infra", "", "", "", severity=test["severity"], version=test["version"])
 
     def _steps(self, version: ModelVersion) -> tuple[StepRun, ...]:
         return runs.find_run(self.project, version.run_id).steps if version.run_id else ()

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb.capture.files import unseen
 from mlops_nb.capture.lineage import History
 from mlops_nb.hashing import text_digest
 from mlops_nb.models.versions import CodeCell, Origin
@@ -12,7 +13,7 @@ from mlops_nb.notebook.cells import plain_python
 from mlops_nb.pipeline.component import literals
 from mlops_nb.pipeline.files import read_pipeline
 from mlops_nb.pipeline.step import StepSpec, hashed, observed
-from mlops_nb.records import Cell, CellRun, Fact
+from mlops_nb.records import Cell, CellRun, Fact, Severity
 
 if TYPE_CHECKING:
     from mlops_nb.project import Project
@@ -79,7 +80,8 @@ def _code(notebook: str, cell_id: str, source: str) -> CodeCell:
 
 def _pipeline_cells(project: "Project", step: StepSpec) -> tuple[Cell, ...]:
     """The cells of the step and of those before it, as they stand in the pipeline's files; tests have their own place in the manifest."""
-    components = read_pipeline(project.pipelines.folder(step.pipeline), {}).components
+    with unseen():
+        components = read_pipeline(project.pipelines.folder(step.pipeline), {}).components
     chain = {before.component for before in step.upstream} | {step.component}
     return tuple(cell for c in components if c.name in chain for cell in c.cells if cell.kind != "test")
 
@@ -89,8 +91,8 @@ def _files(project: "Project", runs: Iterable[CellRun]) -> dict[str, str]:
     return hashed(observed(runs, project.layout.home)[0], project.layout.root)
 
 
-def _tests(project: "Project", notebook: str) -> tuple[tuple[str, str], ...]:
-    return tuple((case.name, case.version) for case in project.tests.required(notebook)) if notebook else ()
+def _tests(project: "Project", notebook: str) -> tuple[tuple[str, str, Severity], ...]:
+    return tuple((case.name, case.version, case.severity) for case in project.tests.required(notebook)) if notebook else ()
 
 
 def _with_session(project: "Project", origin: Origin, session_id: str, *, lock: str = "") -> Origin:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlops_nb.capture.files import unseen
 from mlops_nb.display import Report, Table
 from mlops_nb.errors import GateBlocked, MlopsError, NotebookError, NotFound, NotStorable, RecordingOff
 from mlops_nb.notebook.cells import read_notebook
@@ -272,7 +273,8 @@ class Tests:
         if not notebook or not path.is_file():
             return None
         try:
-            return cases_of(read_notebook(path, strict=False), notebook=notebook)
+            with unseen():
+                return cases_of(read_notebook(path, strict=False), notebook=notebook)
         except NotebookError:
             return None
 

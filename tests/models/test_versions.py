@@ -34,7 +34,7 @@ ORIGIN = Origin(
     parameters={"year": 2013, "rate": 0.1},
     lock="77" * 32,
     seed=7,
-    tests=(("sound", "v1"), ("fair", "v2")),
+    tests=(("sound", "v1", "error"), ("fair", "v2", "warn")),
 )
 
 
@@ -69,7 +69,7 @@ CHANGES = {
     "the environment": {"lock": "78" * 32},
     "the seed": {"seed": 8},
     "what came before": {"upstream": {"load": "99" * 32}},
-    "a required test": {"tests": (("sound", "v2"), ("fair", "v2"))},
+    "a required test": {"tests": (("sound", "v2", "error"), ("fair", "v2", "warn"))},
 }
 
 
