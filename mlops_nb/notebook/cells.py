@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -74,8 +75,11 @@ def plain_python(source: str) -> str:
     Lines keep their numbers. What IPython itself cannot read is given back as it is.
     """
     text = _without_code_magics(source)
+    blank = text[: len(text) - len(text.lstrip())].count("\n")  # IPython takes blank lines off the top
     try:
-        return _transformer().transform_cell(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return "\n" * blank + _transformer().transform_cell(text)
     except (SyntaxError, ValueError, AssertionError, IndexError):
         return text
 
