@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.capture.files import unseen
-from mlops_nb.display import Report, Table
+from mlops_nb.display import Report, Table, shorten
 from mlops_nb.errors import GateBlocked, MlopsError, NotebookError, NotFound, NotStorable, RecordingOff
 from mlops_nb.notebook.cells import read_notebook
 from mlops_nb.project import event, new_id
@@ -36,6 +36,8 @@ SEEN = """
 select test_result.artifacts from test_result join run on run.id = test_result.run_id
 where run.notebook = ? and test_result.outcome = 'passed' order by test_result.created desc, test_result.rowid desc limit 200
 """
+
+WIDEST = 160  # characters of a line of a message
 
 Show = Callable[[str], object]
 
@@ -104,7 +106,7 @@ class Tests:
         result = _result(case, run, digests, run_id=step.run_id if step else "", session_id=session_id)
         self.project.registry.record([_result_fact(result)])
         if case.severity == "error" and result.outcome != "passed":
-            raise GateBlocked(*_failure(case, run), where=place(case, run.line, cell))
+            raise GateBlocked(_failure(case, run), where=place(case, run.line, cell))
         (show or sys.stdout.write)("\n".join([summary(case, run), *notes]) + "\n")
         return result
 
@@ -299,15 +301,23 @@ def summary(case: TestCase, run: TestRun) -> str:
 
 
 def explained(case: TestCase, run: TestRun) -> str:
-    """The failing line and the message, indented."""
+    """The failing line and the message, indented; values are cut, the registry has them longer."""
+    source = source_line(case, run.line)
+    shown = [f"{run.line} | {source}"] if source else []
+    return "\n".join(f"    {shorten(line, WIDEST)}" for line in [*shown, *run.message.splitlines()])
+
+
+def source_line(case: TestCase, line: int) -> str:
+    """Line `line` (from 1) of the test's cell; '' where there is none."""
     lines = case.source.splitlines()
-    source = [f"{run.line} | {lines[run.line - 1].strip()}"] if 0 < run.line <= len(lines) else []
-    return "\n".join(f"    {line}" for line in [*source, *run.message.splitlines()])
+    return lines[line - 1].strip() if 0 < line <= len(lines) else ""
 
 
-def _failure(case: TestCase, run: TestRun) -> tuple[str]:
+def _failure(case: TestCase, run: TestRun) -> str:
+    """What happened in the first line, for those who show no more; values below."""
     verb = "failed" if run.outcome == "failed" else "could not show what it should"
-    return (f"test {case.name} {verb}\n{explained(case, run)}",)
+    what = source_line(case, run.line) or run.message.partition("\n")[0]
+    return f"test {case.name} {verb}: {shorten(what, WIDEST)}\n{explained(case, run)}"
 
 
 def _missing(case: TestCase, names: Sequence[str], *, ran: bool) -> str:

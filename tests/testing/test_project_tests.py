@@ -72,7 +72,7 @@ def test_a_failing_test_blocks_and_says_where_and_why(project: Project) -> None:
     with pytest.raises(GateBlocked) as raised:
         run_cell(project, "%%test data --name late\n\nassert flights.delay.max() < 15", {"flights": FLIGHTS})
     text = str(raised.value)
-    assert text.startswith("nb.ipynb:cell 7 (id c1), line 3: test late failed")
+    assert text.startswith("nb.ipynb:cell 7 (id c1), line 3: test late failed: assert flights.delay.max() < 15\n")
     assert "3 | assert flights.delay.max() < 15" in text
     assert "assert 40.0 < 15" in text.replace("np.float64(40.0)", "40.0")
     (result,) = project.tests.results(["late"])
