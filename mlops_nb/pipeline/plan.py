@@ -144,7 +144,7 @@ def _difference(last: StepRun, key: str, parameters: Mapping[str, Any], inputs: 
     """Which parts of two keys differ, in words."""
     differing = {part for part, old, new in zip(PARTS, last.key.split("-"), key.split("-"), strict=False) if old != new}
     reasons = ["code changed"] if "code" in differing else []
-    reasons += _changed_parameters(last.parameters, parameters)
+    reasons += _changed_parameters(last.parameters, parameters) if "parameters" in differing else []
     reasons += [f"input `{name}` changed" for name in sorted(inputs) if _digest(last.inputs, name) not in ("", inputs[name].digest)]
     reasons += ["environment lock changed"] if "lock" in differing else []
     reasons += ["seed changed"] if "seed" in differing else []
@@ -152,11 +152,8 @@ def _difference(last: StepRun, key: str, parameters: Mapping[str, Any], inputs: 
 
 
 def _changed_parameters(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return [
-        f"parameter {name} changed: {old[name]!r} -> {new[name]!r}"
-        for name in sorted(new)
-        if name in old and row_json(old[name]) != row_json(new[name])
-    ]
+    differing = [name for name in sorted(new) if name in old and row_json([old[name]]) != row_json([new[name]])]
+    return [f"parameter {name} changed: {_shown(name, old[name])} -> {_shown(name, new[name])}" for name in differing]
 
 
 def _shown(name: str, value: Any) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 OWN_KERNEL = "python3"
 SAVE_SECONDS = 5.0
+MESSAGE_LINES = 12  # of an exception, in messages; the executed notebook holds all of it
 INJECTED_ID = "mlops-nb-injected-parameters"
 HIDDEN_ID = "mlops-nb-before"
 
@@ -216,7 +217,7 @@ class _CellByCell:
             return _death(self.km.exit_code)
         if isinstance(error, CellTimeoutError):
             return f"took longer than {self.timeout:g} s"
-        return f"{error.ename}: {_first_line(error.evalue)}" if isinstance(error, CellExecutionError) else _first_line(error)
+        return f"{error.ename}: {_beginning(error.evalue)}" if isinstance(error, CellExecutionError) else _first_line(error)
 
 
 @cache
@@ -277,6 +278,11 @@ def _death(exit_code: int | None) -> str:
         name = signal.Signals(-exit_code).name
         return f"the kernel died ({name}{'; out of memory?' if name == 'SIGKILL' else ''})"
     return f"the kernel died (signal {-exit_code})"
+
+
+def _beginning(text: str) -> str:
+    lines = text.strip().splitlines()
+    return "\n".join(lines[:MESSAGE_LINES]) + ("\n..." if len(lines) > MESSAGE_LINES else "")
 
 
 def _first_line(error: object) -> str:

@@ -134,15 +134,19 @@ def save(namespace: Mapping[str, Any], project: "Project", *, runs: Sequence[Cel
     made_by = f"{spec.run_id}/{component}" if spec else component
     outputs = {name: project.artifacts.put(_output(namespace, name, component), name=name, made_by=made_by) for name in names}
     if spec:
-        files, environment = observed(runs, project.layout.home)
+        files, environment = observed(runs, project.layout.home, notebook=spec.notebook)
         done = Done(outputs, hashed(files, project.layout.root), environment)
         project.registry.flush()
         write_atomically(done_path(Path(project.environ[STEP_VARIABLE])), to_json(dataclasses.asdict(done)) + "\n")
 
 
-def observed(runs: Iterable[CellRun], home: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """The files and environment variables that cells read from outside: not what they wrote themselves before, nor what is ours."""
-    written: set[str] = set()
+def observed(runs: Iterable[CellRun], home: Path, *, notebook: str = "") -> tuple[dict[str, str], dict[str, str]]:
+    """The files and environment variables that cells read from outside: not what they wrote themselves before, nor what is ours.
+
+    Ours are the project home, the source `notebook` (our magics look at it; its cells are in the run key) and packages' metadata, which
+    the lock stands for.
+    """
+    written: set[str] = {notebook}
     files: dict[str, str] = {}
     environment: dict[str, str] = {}
     for run in runs:
@@ -169,7 +173,8 @@ def hashed(files: Mapping[str, str], root: Path) -> dict[str, str]:
 
 
 def _is_ours(path: str, home: Path) -> bool:
-    return Path(path).is_relative_to(home) if Path(path).is_absolute() else Path(path).parts[:1] == (home.name,)
+    parts = Path(path).parts
+    return parts[:1] == (home.name,) or Path(path).is_relative_to(home) or any(part.endswith(".dist-info") for part in parts)
 
 
 def seed_generators(seed: int) -> None:

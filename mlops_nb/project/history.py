@@ -91,8 +91,9 @@ def result_of(row: Mapping[str, Any], steps: tuple[StepRun, ...] = ()) -> RunRes
 
 def _step_of(row: Mapping[str, Any]) -> StepRun:
     given = {name: row[name] for name in StepRun.__slots__}
-    for name in ("files", "environment", "parameters"):
-        given[name] = from_json(row[name])
+    for name in ("files", "environment"):
+        given[name] = dict(from_json(row[name]))
+    given["parameters"] = from_json(row["parameters"])
     for name in ("inputs", "outputs"):
         given[name] = {key: ArtifactRef(**ref) for key, ref in from_json(row[name]).items()}
     return StepRun(**given)

@@ -271,6 +271,7 @@ class NotebookRun:
         self.lock = environment_key(lock)
         self.id = new_id()
         self.started = now_text()
+        self.current = history.standing(project)
         self.target = project.layout.runs / self.id / f"{self.component.name}.ipynb"
         self.redactor = Redactor(project.environ)
 
@@ -304,7 +305,7 @@ class NotebookRun:
             inputs={},
             lock=self.lock,
             history=history.earlier_steps(self.project, self.pipeline.name, "notebook"),
-            current=history.standing(self.project),
+            current=self.current,
         )
 
     def _unchanged(self, planned: PlannedStep, old: StepRun) -> RunResult:
@@ -339,7 +340,8 @@ class NotebookRun:
             hint = f"the executed notebook: {self.project.relative(self.target)}"
             failure = StepFailed(self.redactor.text(execution.error), where=where, hint=hint)
             return replace(pending, cell_id=execution.cell_id, error=str(failure))
-        files, environment = step.observed(history.runs_of(self.project, self.id), self.project.layout.home)
+        files, variables = step.observed(history.runs_of(self.project, self.id), self.project.layout.home, notebook=self.pipeline.notebook)
+        environment = {name: self.current.variable(name) for name in variables}
         return replace(pending, status="ran", error="", files=step.hashed(files, self.project.layout.root), environment=environment)
 
     def _result(self, status: RunStatus, seconds: float, done: StepRun) -> RunResult:
@@ -367,4 +369,7 @@ def record_end(project: "Project", run: RunResult) -> None:
 
 def record_step(project: "Project", done: StepRun) -> None:
     """What became of a step."""
-    project.registry.record([Fact("step_run", {name: getattr(done, name) for name in StepRun.__slots__})])
+    row = {name: getattr(done, name) for name in StepRun.__slots__}
+    # As pairs: under a key like API_TOKEN the redactor would take a digest for the secret itself.
+    observed = {name: [[key, digest] for key, digest in sorted(row[name].items())] for name in ("files", "environment")}
+    project.registry.record([Fact("step_run", {**row, **observed})])
