@@ -100,10 +100,8 @@ def search(session: Session, text: tuple[str, ...]) -> Report:
 
 
 def _table(features: "Iterable[FeatureSummary]", empty: str) -> Table:
-    rows = tuple(
-        (s.view.name, s.view.entity, s.view.owner, s.view.tags, s.view.description, s.rows, s.last_ts[:16], s.materialized[:16]) for s in features
-    )
-    return Table(("name", "entity", "owner", "tags", "description", "rows", "newest time", "materialized"), rows, empty=empty)
+    rows = tuple((s.view.name, s.view.entity, s.view.owner, s.view.tags, s.view.description, f"{s.rows:,}", s.last_ts[:16] or "-") for s in features)
+    return Table(("name", "entity", "owner", "tags", "description", "rows", "known until"), rows, empty=empty)
 
 
 def _data(summary: "FeatureSummary") -> dict[str, Any]:

@@ -126,7 +126,9 @@ def test_a_later_correction_wins_from_the_moment_it_was_made():
 
 
 def test_a_nanosecond_counts():
-    spine = pd.DataFrame({"origin": "JFK", "scheduled": pd.to_datetime(["2013-07-04 12:00:00.000000001", "2013-07-04 12:00:00.000000000"]).as_unit("ns")})
+    spine = pd.DataFrame(
+        {"origin": "JFK", "scheduled": pd.to_datetime(["2013-07-04 12:00:00.000000001", "2013-07-04 12:00:00.000000000"]).as_unit("ns")}
+    )
     later = pd.to_datetime(["2013-07-04 12:00:00.000000001"])
     frame = pd.DataFrame({"origin": ["JFK"], "known_at": later, "temp": [1.0]})
     assert training_set(spine, [(view(), frame)], timestamp="scheduled")["temp"].notna().tolist() == [True, False]
