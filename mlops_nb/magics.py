@@ -100,9 +100,13 @@ class Loaded:
 
     def cell(self, kind: str, line: str, body: str) -> Cell:
         """The cell that a cell magic stands in, parsed; a magic called in another way gets a cell of its own text."""
-        info = self.info
-        source = info.raw_cell if info and info.raw_cell.startswith(f"%%{kind}") else f"%%{kind} {line}\n{body}"
+        running = self.source()
+        source = running if running.startswith(f"%%{kind}") else f"%%{kind} {line}\n{body}"
         return parse_cell(source, id=self.cell_id(), index=-1, tags=self.tags(), notebook=self.session.notebook)
+
+    def source(self) -> str:
+        """The running cell's text as sent."""
+        return (self.info.raw_cell if self.info else "") or ""
 
     def cell_id(self) -> str:
         """The id JupyterLab (or our engine) sent with the running cell."""
@@ -117,8 +121,7 @@ class Loaded:
     def sources(self) -> tuple[str, ...]:
         """Plain Python of the cells run so far, oldest first, the running one last."""
         ran = tuple(run.source for run in self.watcher.history.runs)
-        now = (self.info.raw_cell,) if self.info else ()
-        return tuple(plain_python(source) for source in (*ran, *now))
+        return tuple(plain_python(source) for source in (*ran, self.source()))
 
 
 @magics_class
@@ -127,7 +130,13 @@ class MlopsMagics(Magics):
 
     loaded: Loaded
 
-    @line_cell_magic  # type: ignore[untyped-decorator]
+    @property
+    def namespace(self) -> dict[str, Any]:
+        """The user's names."""
+        names: dict[str, Any] = self.loaded.shell.user_ns
+        return names
+
+    @line_cell_magic
     def step(self, line: str, cell: str | None = None) -> None:
         """Inside a component's kernel: `%step load` and `%step save`. As a cell magic it only marks the cell."""
         from mlops_nb.pipeline import step
@@ -138,43 +147,43 @@ class MlopsMagics(Magics):
             raise BadInput("%%step can only stand in the first line of a cell", where=self.loaded.session.notebook)
         match line.strip():
             case "load":
-                step.load(self.shell.user_ns, self.loaded.project)
+                step.load(self.namespace, self.loaded.project)
             case "save":
-                step.save(self.shell.user_ns, self.loaded.project, runs=self.loaded.watcher.history.runs)
+                step.save(self.namespace, self.loaded.project, runs=self.loaded.watcher.history.runs)
             case other:
                 raise BadInput(f"%step takes load or save, not {other!r}", hint="to make this cell a step, write %%step NAME in its first line")
 
-    @cell_magic  # type: ignore[untyped-decorator]
+    @cell_magic
     def feature(self, line: str, cell: str) -> Any:
         """Compute a feature view, bind its frame to NAME and register it."""
         from mlops_nb.pipeline import step
 
         parsed = self.loaded.cell("feature", line, cell)
         frame = self.loaded.project.features.run_cell(
-            self.shell.user_ns,
+            self.namespace,
             parsed,
             sources=self.loaded.sources(),
             session_id=self.loaded.session.id,
             step=step.current(self.loaded.project.environ),
         )
-        self.shell.user_ns[parsed.name] = frame
+        self.namespace[parsed.name] = frame
         return frame
 
-    @cell_magic  # type: ignore[untyped-decorator]
+    @cell_magic
     def test(self, line: str, cell: str) -> None:
         """Run a test at once and register it; it runs again as a gate in the pipeline."""
         from mlops_nb.pipeline import step
 
         self.loaded.project.tests.run_cell(
-            self.shell.user_ns,
+            self.namespace,
             self.loaded.cell("test", line, cell),
             sources=self.loaded.sources(),
             session_id=self.loaded.session.id,
             step=step.current(self.loaded.project.environ),
         )
 
-    @line_magic  # type: ignore[untyped-decorator]
-    def model(self, line: str) -> Any:
+    @line_magic
+    def model(self, line: str) -> Report:
         """Register a model version: `%model NAME VARIABLE [--metrics METRICS]`.
 
         METRICS is a variable that holds a mapping, or `name=expression` pairs.
@@ -186,22 +195,24 @@ class MlopsMagics(Magics):
         """
         from mlops_nb.models.versions import evaluate_metrics, parse_model_line
         from mlops_nb.pipeline import step
+        from mlops_nb.project.models import shown
 
         asked = parse_model_line(line)
         loaded = self.loaded
-        value = _variable(self.shell.user_ns, asked.variable, where=loaded.session.notebook)
-        return loaded.project.models.register(
+        value = _variable(self.namespace, asked.variable, where=loaded.session.notebook)
+        version = loaded.project.models.register(
             asked.name,
             asked.variable,
             value,
-            metrics=evaluate_metrics(asked, self.shell.user_ns),
+            metrics=evaluate_metrics(asked, self.namespace),
             history=loaded.watcher.history,
-            cell=parse_cell(loaded.info.raw_cell, id=loaded.cell_id(), index=-1, notebook=loaded.session.notebook) if loaded.info else None,
+            cell=parse_cell(loaded.source(), id=loaded.cell_id(), index=-1, notebook=loaded.session.notebook),
             session_id=loaded.session.id,
             step=step.current(loaded.project.environ),
         )
+        return shown(version, loaded.project.models.gate(version))
 
-    @line_magic  # type: ignore[untyped-decorator]
+    @line_magic
     def mlops(self, line: str) -> Report | None:
         """Run any `mlops-nb` command here: `%mlops COMMAND [OPTIONS]`, e.g. `%mlops status`, `%mlops feature search weather`.
 
@@ -221,7 +232,7 @@ def run_command(arguments: Sequence[str], project: Project) -> Report | None:
     if not isinstance(report, Report):
         return None
     if report.exit_code:
-        display(report)
+        display(report)  # type: ignore[no-untyped-call]
         raise MlopsError(f"%mlops {shlex.join(arguments)} ended with exit code {report.exit_code}")
     return report
 

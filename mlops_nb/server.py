@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from jupyter_server.serverapp import ServerApp
 from jupyter_server.utils import url_path_join
 from tornado import web
 
-import mlops_nb
 from mlops_nb.config import Layout, find_layout
 from mlops_nb.errors import BadInput, MlopsError
 from mlops_nb.project import Project, panel
@@ -42,7 +42,7 @@ def features(project: Project | None, question: Question) -> Json:
 
 def status(project: Project | None, _: Question) -> Json:
     """GET status?path=: this version, and whether facts are kept (null: there is no registry yet)."""
-    return {"version": mlops_nb.__version__, "recording": panel.recording_json(project.registry.status()) if project else None}
+    return {"version": metadata.version("mlops_nb"), "recording": panel.recording_json(project.registry.status()) if project else None}
 
 
 ROUTES: Mapping[str, Callable[[Project | None, Question], Json]] = {"notebook": notebook, "features": features, "status": status}

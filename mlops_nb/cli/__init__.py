@@ -87,7 +87,7 @@ def cli(ctx: click.Context, start: Path | None, debug: bool) -> None:  # noqa: F
 
 @cli.result_callback()
 @click.pass_context
-def _answer(ctx: click.Context, report: Report | None, **_: object) -> Report | None:
+def _answer(ctx: click.Context, /, report: Report | None, **_: object) -> Report | None:
     """Print the report in a terminal; in a notebook (`ctx.obj.given`) it is returned for rich display."""
     session: Session = ctx.obj
     if session.given is None and isinstance(report, Report):
