@@ -34,11 +34,15 @@ EDGES = (
 
 @dataclass(frozen=True, slots=True)
 class NotebookView:
-    """A notebook's code cells with their states, in the file's order; `file_cells` are the cells as the file has them (none if it is gone)."""
+    """A notebook's code cells with their states, in the file's order; `file_cells` are the cells as the file has them (none if it is gone).
+
+    `recorded` are the states as recorded, whatever the file has become: the panel compares the source in the page, not the file's.
+    """
 
     path: str
     cells: tuple[CellView, ...]
     file_cells: tuple[Cell, ...] = ()
+    recorded: tuple[CellView, ...] = ()
 
 
 class Recorder:
@@ -106,11 +110,13 @@ class Notebooks:
         name = self.project.relative(path)
         runs, edges = self.runs_of(path), self.edges_of(path)
         if not Path(path).exists():
-            return NotebookView(name, tuple(cell_views(runs, edges).values()))
+            gone = tuple(cell_views(runs, edges).values())
+            return NotebookView(name, gone, recorded=gone)
         cells = tuple(cell for cell in read_notebook(path, strict=False) if cell.source.strip())
         known = named_alike(cells, runs)
         positions = {known.get(cell.id, cell.id): cell.index for cell in cells}
-        return NotebookView(name, states(cells, cell_views(runs, edges, positions=positions), known), cells)
+        recorded = states(cells, cell_views(runs, edges, positions=positions), known)
+        return NotebookView(name, tuple(map(compared, recorded, cells)), cells, recorded)
 
 
 # --- pure -----------------------------------------------------------------------------------------------------
@@ -142,7 +148,7 @@ def named_alike(cells: Iterable[Cell], runs: Iterable[CellRun]) -> dict[str, str
 
 
 def states(cells: Iterable[Cell], views: dict[str, CellView], known: dict[str, str]) -> tuple[CellView, ...]:
-    """The views of the cells as they stand in the file: edited since they ran, or not run at all; steps and tags are the file's."""
+    """The views of the file's cells, whether they ran or not; steps and tags are the file's."""
     back = {ran: own for own, ran in known.items()}
     found = []
     for cell in cells:
@@ -151,7 +157,12 @@ def states(cells: Iterable[Cell], views: dict[str, CellView], known: dict[str, s
             found.append(CellView(cell.id, "not run", step=cell.step, tags=cell.tags))
             continue
         upstream = tuple(back.get(name, name) for name in view.upstream)
-        view = replace(view, cell_id=cell.id, step=cell.step, tags=cell.tags, upstream=upstream)
-        edited = view.crc != source_crc(cell.source)
-        found.append(replace(view, state="edited", reason=f"changed since it ran as [{view.execution_count}]") if edited else view)
+        found.append(replace(view, cell_id=cell.id, step=cell.step, tags=cell.tags, upstream=upstream))
     return tuple(found)
+
+
+def compared(view: CellView, cell: Cell) -> CellView:
+    """The view, edited where the cell's source in the file is not what ran."""
+    if view.state == "not run" or view.crc == source_crc(cell.source):
+        return view
+    return replace(view, state="edited", reason=f"changed since it ran as [{view.execution_count}]")

@@ -68,7 +68,7 @@ def delta_payload(epoch: str, seq: int, notebook: str, views: Iterable[CellView]
 def snapshot(project: "Project", notebook: Path) -> Json:
     """All that the registry knows of a notebook, as committed; `notebook` need not exist any more."""
     name = project.relative(notebook)
-    views = project.notebooks.view(notebook).cells
+    views = project.notebooks.view(notebook).recorded
     read = project.registry.rows
     sessions, runs = read(SESSION, (name,)), read(LAST_RUN, (name,))
     steps = {row["component"]: row for row in read(LAST_STEPS, (name,))}

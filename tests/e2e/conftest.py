@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -126,7 +127,7 @@ def wait_for(lab: Lab, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def browser():
-    """A headless Chromium."""
+    """A headless Chromium; its pages share a cache, so that JupyterLab is loaded once."""
     chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if not chromium:
         missing(NO_BROWSER)
@@ -134,7 +135,7 @@ def browser():
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        yield browser
+        yield browser.new_context(viewport={"width": 1400, "height": 1000})
         browser.close()
 
 
@@ -218,12 +219,11 @@ class Notebook:
 @pytest.fixture
 def notebook(lab, browser, request):
     """Call with sources or (source, tags) pairs: an open notebook with these cells, in a folder of its own."""
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
-    name = request.node.name.replace("[", "-").replace("]", "")
+    name = re.sub(r"\W+", "-", request.node.name).strip("-")
     opened: list[Notebook] = []
 
     def open_(*cells):
-        page = context.new_page()
+        page = browser.new_page()
         folder = lab.root / name
         folder.mkdir()
         made = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
@@ -243,5 +243,5 @@ def notebook(lab, browser, request):
     for book in opened:
         book.command("docmanager:save")
         book.page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
-    context.close()
+        book.page.close()
     assert errors == []
