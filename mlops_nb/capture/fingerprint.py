@@ -8,7 +8,7 @@ import itertools
 import random
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,10 +39,12 @@ class Fingerprint:
 
 
 def fingerprint(value: Any) -> Fingerprint:
-    """The fingerprint of any value in about a millisecond or less.
+    """The fingerprint of any value in about a millisecond or less; an object's identity counts.
 
-    >>> fingerprint([1, 2]).digest == fingerprint([1, 2]).digest, fingerprint([1, 2]).digest == fingerprint([1, 3]).digest
-    (True, False)
+    >>> x = [1, 2]
+    >>> before = fingerprint(x)
+    >>> before == fingerprint(x), x.append(3), before == fingerprint(x)
+    (True, None, False)
     """
     walk = _Walk()
     walk.visit(value, 0)
@@ -68,8 +70,8 @@ def _holds(value: Any, ids: frozenset[int] | set[int], depth: int) -> bool:
         inner = list(itertools.islice(value.values(), MAX_ITEMS))
     elif (numpy := sys.modules.get("numpy")) and kind is numpy.ndarray:
         return id(value.base) in ids
-    elif kind.__module__ == "__main__":
-        inner = list((_attributes(value, kind) or {}).values())[:MAX_ITEMS]
+    elif module_of(kind) == "__main__":
+        inner = list((attributes_of(value, kind) or {}).values())[:MAX_ITEMS]
     else:
         return False
     return any(id(item) in ids or (depth > 1 and _holds(item, ids, depth - 1)) for item in inner)
@@ -101,15 +103,15 @@ class _Walk:
         self._content(value, kind, depth)
 
     def _content(self, value: Any, kind: type, depth: int) -> None:
-        for base in _bases(kind):
+        for base in bases_of(kind):
             if reader := _READERS.get(base):
                 reader(self, value, depth)
                 if base is not kind:
                     self.instance(value, kind, depth)
                 return
-        module = str(type.__dict__["__module__"].__get__(kind)) if kind.__module__ else ""
+        modules = tuple(map(module_of, bases_of(kind)))
         for prefix, library in _LIBRARIES:
-            if module.startswith(prefix) or any(b.__module__.startswith(prefix) for b in _bases(kind) if type(b.__module__) is str):
+            if any(module.startswith(prefix) for module in modules):
                 if library(self, value, kind, depth):
                     return
                 break
@@ -146,12 +148,15 @@ class _Walk:
         self.items([item for _, item in pairs], depth)
         self.whole &= size <= MAX_ITEMS
 
-    def set_(self, value: set[Any] | frozenset[Any], depth: int) -> None:
-        walk = set.__iter__ if isinstance(value, set) else frozenset.__iter__
-        values = list(itertools.islice(walk(value), MAX_ITEMS))  # type: ignore[arg-type]
-        size = set.__len__(value) if isinstance(value, set) else frozenset.__len__(value)
+    def set_(self, value: set[Any], depth: int) -> None:
+        self._unordered(itertools.islice(set.__iter__(value), MAX_ITEMS), set.__len__(value), depth)
+
+    def frozenset_(self, value: frozenset[Any], depth: int) -> None:
+        self._unordered(itertools.islice(frozenset.__iter__(value), MAX_ITEMS), frozenset.__len__(value), depth)
+
+    def _unordered(self, values: Iterable[Any], size: int, depth: int) -> None:
         self.parts.append(size)
-        self.items(values, depth)
+        self.items(list(values), depth)
         self.whole &= size <= MAX_ITEMS
 
     def deque_(self, value: "collections.deque[Any]", depth: int) -> None:
@@ -173,7 +178,7 @@ class _Walk:
 
     def instance(self, value: Any, kind: type, depth: int) -> bool:
         """The attributes in `__dict__` and slots; was there any place to look at?"""
-        state = _attributes(value, kind)
+        state = attributes_of(value, kind)
         looked = state is not None
         if state:
             self.dict_(state, depth)
@@ -226,23 +231,43 @@ class _Walk:
         self.buffer(memoryview(numpy.ascontiguousarray(plain).view(numpy.uint8).reshape(-1)) if plain.size else memoryview(b""))
 
 
-def _bases(kind: type) -> tuple[type, ...]:
-    found: tuple[type, ...] = type.__dict__["__mro__"].__get__(kind)
+# A metaclass of the user's may answer for `kind.__module__` and the like; type's own descriptors do not ask it.
+_MRO = type.__dict__["__mro__"].__get__
+_MODULE = type.__dict__["__module__"].__get__
+_OFFSET = type.__dict__["__dictoffset__"].__get__
+_DICT = type.__dict__["__dict__"].__get__
+
+
+def bases_of(kind: type) -> tuple[type, ...]:
+    """The class and its bases, in the order in which attributes are looked up."""
+    found: tuple[type, ...] = _MRO(kind)
     return found
 
 
-def _attributes(value: Any, kind: type) -> dict[str, Any] | None:
-    if not kind.__dictoffset__:
+def module_of(kind: type) -> str:
+    """The module a class says it is from; '' where it does not say."""
+    module = _MODULE(kind)
+    return module if type(module) is str else ""
+
+
+def entries_of(kind: type) -> Mapping[str, Any]:
+    """The class's own attributes."""
+    found: Mapping[str, Any] = _DICT(kind)
+    return found
+
+
+def attributes_of(value: Any, kind: type) -> dict[str, Any] | None:
+    """An instance's `__dict__` itself; None where it has none."""
+    if not _OFFSET(kind):
         return None
     state = object.__getattribute__(value, "__dict__")
     return state if type(state) is dict else None
 
 
 def _slots(kind: type) -> Iterator[Any]:
-    for base in _bases(kind):
-        for entry in type.__dict__["__dict__"].__get__(base).values():
-            if type(entry) is types.MemberDescriptorType and base.__module__ != "builtins":
-                yield entry
+    for base in bases_of(kind):
+        if module_of(base) != "builtins":
+            yield from (entry for entry in entries_of(base).values() if type(entry) is types.MemberDescriptorType)
 
 
 def _sampled(get: Callable[[Any, Any], Any], value: Any, size: int) -> list[Any]:
@@ -331,7 +356,7 @@ _READERS: dict[type, Callable[[_Walk, Any, int], None]] = {
     tuple: _Walk.tuple_,
     dict: _Walk.dict_,
     set: _Walk.set_,
-    frozenset: _Walk.set_,
+    frozenset: _Walk.frozenset_,
     collections.deque: _Walk.deque_,
     bytearray: _Walk.raw,
     memoryview: _Walk.raw,

@@ -78,7 +78,7 @@ def observe(before: Look, namespace: dict[str, Any], hidden: Mapping[str, Any], 
     now = namespace.copy()
     moved = [name for name, value in now.items() if known.get(name, _MISSING) is not value]
     bound = [name for name in moved if not _is_shells(name, hidden) and not _is_same(known.get(name, _MISSING), now[name])]
-    again = [] if failed else [name for name in facts.always if name in now and name not in bound]
+    again = [] if failed else [name for name in facts.always if name in now and name not in bound and not _is_shells(name, hidden)]
     unchanged = {name for name in bound if _is_equal(known.get(name, _MISSING), now[name])}.union(again)
     writes: dict[str, Certainty] = dict.fromkeys([*bound, *again], "certain")
     changed = _changed(before, now, facts, skip=writes.keys(), hidden=hidden)

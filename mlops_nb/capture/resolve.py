@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from mlops_nb.capture.fingerprint import attributes_of, bases_of, entries_of, module_of
+
 MAX_FUNCTIONS = 200
 _READS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
 _BINDS = frozenset({"STORE_GLOBAL", "DELETE_GLOBAL"})
@@ -109,7 +111,7 @@ def _parts(value: Any) -> list[Any]:
         return reader(value)
     if issubclass(kind, type):
         return _class_parts(value)
-    return [kind] if kind.__module__ == "__main__" else _held_functions(value, kind)
+    return [kind] if module_of(kind) == "__main__" else _held_functions(value, kind)
 
 
 def _cells(function: types.FunctionType) -> list[Any]:
@@ -124,10 +126,13 @@ def _cells(function: types.FunctionType) -> list[Any]:
 
 def _class_parts(value: type) -> list[Any]:
     found: list[Any] = []
-    for base in type.__dict__["__mro__"].__get__(value):
-        if base.__module__ == "__main__":
-            entries = type.__dict__["__dict__"].__get__(base).values()
-            found += [e for e in entries if type(e) in (types.FunctionType, classmethod, staticmethod, property, functools.cached_property)]
+    for base in bases_of(value):
+        if module_of(base) == "__main__":
+            found += [
+                e
+                for e in entries_of(base).values()
+                if type(e) in (types.FunctionType, classmethod, staticmethod, property, functools.cached_property)
+            ]
     return found
 
 
@@ -138,9 +143,8 @@ def _held_functions(value: Any, kind: type) -> list[Any]:
         holders = list(value)
     elif kind is dict and len(value) <= 16:  # noqa: PLR2004
         holders = list(value.values())
-    elif kind.__dictoffset__:
-        state = object.__getattribute__(value, "__dict__")
-        holders = list(state.values())[:64] if type(state) is dict else []
+    else:
+        holders = list((attributes_of(value, kind) or {}).values())[:64]
     return [held for held in holders if type(held) in (types.FunctionType, types.MethodType, functools.partial)]
 
 

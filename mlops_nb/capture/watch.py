@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.capture import files
@@ -41,7 +42,7 @@ class _Running:
     """The cell that runs now, and how things stood before it."""
 
     info: Any
-    thread: int
+    frame: FrameType
     cell: Cell
     facts: Facts
     look: Look
@@ -123,7 +124,7 @@ class Watcher:
         files.stop()
 
     def _begin(self, info: "ExecutionInfo") -> None:
-        if self._running is not None and (threading.get_ident() != self._running.thread or not info.cell_id):
+        if self._running is not None and _is_below(self._running.frame):
             return  # a run inside a run
         self._forget()
         if info.silent or not info.store_history:
@@ -135,7 +136,7 @@ class Watcher:
         files.start()
         self._running = _Running(
             info=info,
-            thread=threading.get_ident(),
+            frame=_caller(),
             cell=cell,
             facts=facts,
             look=look,
@@ -211,6 +212,21 @@ def _parsed(info: "ExecutionInfo", notebook: str) -> Cell:
         return parse_cell(source, id=cell_id, index=-1, tags=known, notebook=notebook)
     except MlopsError:
         return Cell(id=cell_id, index=-1, source=source, tags=known, body=source, notebook=notebook)
+
+
+def _caller() -> FrameType:
+    """The frame of the shell's method that runs the cell."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (the only way to tell a run inside a run from one after it)
+    while frame is not None and frame.f_code.co_name != "run_cell_async":
+        frame = frame.f_back
+    return frame or sys._getframe()  # noqa: SLF001
+
+
+def _is_below(wanted: FrameType) -> bool:
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 (as above)
+    while frame is not None and frame is not wanted:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _error_text(result: "ExecutionResult | None") -> str:
