@@ -21,7 +21,7 @@ def test_starting_costs_little(code, base, limit, tmp_path, record_property):
     cpu_ms(code, tmp_path)  # makes the registry, which a project does once
     cost = statistics.median(cpu_ms(code, tmp_path) - cpu_ms(base, tmp_path) for _ in range(RUNS))
     record_property("milliseconds", cost)
-    print(f"{code[-40:]}: {cost:.0f} ms CPU over its base")  # noqa: T201
+    print(f"{code[-40:]}: {cost:.0f} ms CPU over its base")
     assert cost <= limit
 
 
