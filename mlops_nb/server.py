@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +40,8 @@ def features(project: Project | None, question: Question) -> Json:
 
 
 def status(project: Project | None, _: Question) -> Json:
-    """GET status?path=: this version, and whether facts are kept (null: there is no registry yet)."""
-    return {"version": metadata.version("mlops_nb"), "recording": panel.recording_json(project.registry.status()) if project else None}
+    """GET status?path=: whether facts are kept, and if not, why (null: there is no registry yet)."""
+    return {"recording": panel.recording_json(project.registry.status()) if project else None}
 
 
 ROUTES: Mapping[str, Callable[[Project | None, Question], Json]] = {"notebook": notebook, "features": features, "status": status}
