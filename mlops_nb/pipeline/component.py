@@ -9,6 +9,8 @@ The rules, each refused with the cell's place where it cannot be kept:
 - Imports, functions, classes, and literal constants of untagged cells come along as support code, and so do statements of untagged cells
   that set something in a module in use (`np.random.seed(1)`, `pd.set_option(...)`).
 - Other values of untagged cells come along as whole cells, unless they stand on what a step makes.
+- Values that cells share without saying so are refused: one object under two names that steps change and read, and a seeded global
+  generator that more than one step moves on.
 - The cell tagged `parameters` gives parameters: its literal assignments.
 """
 
@@ -26,6 +28,7 @@ from mlops_nb.notebook.cells import plain_python
 from mlops_nb.notebook.flow import parse
 from mlops_nb.notebook.grammar import parse_line
 from mlops_nb.notebook.support import support_code
+from mlops_nb.pipeline.hazards import shared_generator, shared_object
 from mlops_nb.pipeline.wiring import (
     OUTPUT_NAMES,
     PROCESS_WIDE,
@@ -60,6 +63,8 @@ def build(
     _check_cells(wiring, notebook)
     wiring = _with_tests(wiring)
     drafts = _drafts(wiring)
+    if hazard := shared_object(wiring) or shared_generator(wiring):
+        raise hazard
     for draft in drafts.values():
         _check_interleaving(draft, wiring)
     ordered = _ordered(drafts)

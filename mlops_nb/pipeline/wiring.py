@@ -53,12 +53,16 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """`reader` takes `name` as `maker` left it (None: nothing before it makes the name); `direct`: its own code says so."""
+    """`reader` takes `name` as `maker` left it (None: nothing before it makes the name).
+
+    `direct`: its own code says so; `through`: a function that it reads does.
+    """
 
     reader: Unit
     name: str
     maker: Unit | None
     direct: bool
+    through: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def _unit_reads(unit: Unit, makers: Mapping[str, Unit], deferred: Mapping[str, f
         maker = makers.get(name)
         certain = name in direct and name not in BUILTINS - OUTPUT_NAMES
         if maker is not None or certain:
-            yield Read(unit, name, maker, certain)
+            yield Read(unit, name, maker, certain, name in through)
 
 
 def _through_functions(names: Iterable[str], deferred: Mapping[str, frozenset[str]]) -> frozenset[str]:

@@ -87,6 +87,11 @@ CASES = [
     Case("magics of the shell are no names", ("%load_ext mlops_nb\n%matplotlib inline", "%%step b\n!ls\nget_ipython()")),
     Case("a name in a query string", (("year = 1", "parameters"), "%%step a\ndf = 1", "%%step b\ndf.query('y == @year')"), cells=("c2",), inputs={"df": "a"}, parameters={"year": 1}),
     Case("a builtin that a step binds anew", ("%%step a\nsum = 3", "%%step b\nsum"), inputs={"sum": "a"}),
+    Case("an alias within one step", ("%%step b\nx = []\ny = x", "%%step b\ny.append(1)", "%%step b\nx"), cells=("c0", "c1", "c2")),
+    Case("an alias that is bound anew", ("%%step a\nx = []\ny = x", "%%step m\ny = []\ny.append(1)", "%%step b\nx"), cells=("c2",), inputs={"x": "a"}),
+    Case("a generator seeded in each step", ("import random\nrandom.seed(1)", "%%step a\nrandom.seed(2)\nx = random.random()", "%%step b\nrandom.seed(3)\ny = random.random()"), cells=("c2",), support=("import random", "random.seed(1)")),
+    Case("a generator seeded for the only step that draws", ("import random\nrandom.seed(1)", "%%step a\nx = 1", "%%step b\ny = random.random()"), cells=("c2",), support=("import random", "random.seed(1)")),
+    Case("generators without a seed", ("import random", "%%step a\nx = random.random()", "%%step b\ny = random.random()"), cells=("c2",), support=("import random",)),
     Case("imports repeated in every cell agree", ("import math", "%%step b\nmath.pi", "import math", "%%step b\nmath.e"), cells=("c1", "c3"), support=("import math",)),
 ]  # fmt: skip
 
@@ -122,6 +127,11 @@ REFUSED = [
     ("an untagged cell that nobody can read", ("exec('x' + '=1')\ny = 1 + 1", "%%step b\ny"), "cell 1 (id c0): makes `y` by code that cannot be read", "%%step make_y"),
     ("a computed parameter", (("year = 2013\npath = f'{year}.csv'", "parameters"), "%%step b\npath"), "cell 1 (id c0): `path` is computed in the parameters cell", "literals"),
     ("a generator for two steps", ("import random\nrng = random.Random(1)", "%%step a\nx = rng.random()", "%%step b\ny = rng.random()"), "makes a random generator for the steps a, b", "in each step"),
+    ("an alias changed in another step", ("%%step a\nx = []\ny = x", "%%step m\ny.append(1)", "%%step b\nx"), "cell 2 (id c1): changes the value of `x` through another name, and nb.ipynb:cell 3 (id c2) reads `x`", "copy"),
+    ("an alias changed where it is read", ("%%step a\nx = []\ny = x", "%%step b\ny.append(1)", "%%step b\nprint(x)"), "cell 2 (id c1): changes the value of `x` through another name", "copy"),
+    ("a generator moved on by another step", ("import numpy as np\nnp.random.seed(1)", "%%step a\nx = np.random.rand()", "%%step b\ny = np.random.rand()"), "cell 3 (id c2): draws from numpy's global generator, which nb.ipynb:cell 2 (id c1) has moved on", "seed it in this step"),
+    ("a generator seeded in another step", ("%%step a\nimport random\nrandom.seed(1)", "%%step b\ny = random.random()"), "cell 2 (id c1): draws from Python's global generator, which nb.ipynb:cell 1 (id c0) has seeded", "seed it"),
+    ("a function that moves a generator on", ("import random\nrandom.seed(1)\ndef f(): return random.random()", "%%step a\nx = f()", "%%step b\ny = f()"), "cell 3 (id c2): draws from Python's", "seed it"),
     ("a step cell that is no Python", ("%%step a\nx = (",), "cell 1 (id c0): SyntaxError", "mend the cell"),
     ("a needed cell that is no Python", ("x = (", "%%step a\nx"), "cell 2 (id c1): reads `x`, which no cell makes", ""),
 ]  # fmt: skip
@@ -189,6 +199,13 @@ def test_a_value_seen_to_change_is_made_by_who_changed_it():
     sources = ("%%step a\nx = []", "%%step m\nlist(map(x.__iadd__, [[1]]))", "%%step b\nx")
     seen = observed(parsed(*sources)[1], reads=("x",), writes=("x",))
     assert dict(one("b", *sources, observed=seen).inputs) == {"x": "m"}
+
+
+def test_a_value_seen_to_change_under_another_name_is_refused():
+    sources = ("%%step a\nx = []\ny = [x]", "%%step m\ny[0].append(1)", "%%step b\nx")
+    assert dict(one("b", *sources).inputs) == {"x": "a"}
+    with pytest.raises(PromotionRefused, match=r"cell 2 \(id c1\): changes the value of `x` through another name"):
+        pipeline(*sources, observed=observed(parsed(*sources)[1], reads=("y",), writes=("x", "y")))
 
 
 def test_a_run_of_other_source_says_nothing():
