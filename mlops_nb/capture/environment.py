@@ -55,7 +55,7 @@ def lock_text() -> str:
         name, version = _named(distribution)
         if name:
             found.setdefault(_canonical(name), version)  # the first on the path is the one that is imported
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found.items()))
+    return "".join(sorted(f"{name}=={version}\n" for name, version in found.items()))
 
 
 def _named(distribution: metadata.Distribution) -> tuple[str, str]:

@@ -5,6 +5,7 @@ No code of the user's classes runs here: types are asked by `type(x)`, container
 
 import collections
 import itertools
+import pickle
 import random
 import sys
 import types
@@ -171,8 +172,8 @@ class _Walk:
     def raw(self, value: bytearray | memoryview, _depth: int) -> None:
         self.buffer(memoryview(value))
 
-    def class_(self, _value: type, _depth: int) -> None:
-        self.whole = False
+    def class_(self, value: type, _depth: int) -> None:
+        self.whole &= not _FLAGS(value) & _HEAP_TYPE  # a class made by Python code may be given other attributes
 
     # --- instances ---
 
@@ -191,6 +192,10 @@ class _Walk:
         return looked
 
     # --- bytes ---
+
+    def made(self, state: Any) -> None:
+        """Plain data made for this look, whose identity says nothing."""
+        self.parts.append(hash(pickle.dumps(state)))
 
     def buffer(self, view: memoryview) -> None:
         """Bytes as one hash, sampled where the budget does not reach."""
@@ -236,6 +241,8 @@ _MRO = type.__dict__["__mro__"].__get__
 _MODULE = type.__dict__["__module__"].__get__
 _OFFSET = type.__dict__["__dictoffset__"].__get__
 _DICT = type.__dict__["__dict__"].__get__
+_FLAGS = type.__dict__["__flags__"].__get__
+_HEAP_TYPE = 1 << 9
 
 
 def bases_of(kind: type) -> tuple[type, ...]:
@@ -297,10 +304,10 @@ def _numpy(walk: _Walk, value: Any, kind: type, depth: int) -> bool:
             walk.instance(value, kind, depth)
         return True
     if kind is numpy.random.Generator:
-        walk.visit(value.bit_generator.state, depth + 1)
+        walk.made(value.bit_generator.state)
         return True
     if kind is numpy.random.RandomState:
-        walk.visit(value.get_state(legacy=False), depth + 1)
+        walk.made(value.get_state(legacy=False))
         return True
     if issubclass(kind, numpy.generic):
         walk.parts.append(hash(numpy.generic.tobytes(value)))
