@@ -56,7 +56,7 @@ class ArtifactStore:
         data = self.read_bytes(ref.digest)
         if ref.kind == "pickle":
             self._check_ours(ref)
-        return serializers.serializer(ref.kind).load(data)
+        return serializers.load(ref.kind, data)
 
     def read_bytes(self, digest: str) -> bytes:
         """The bytes, checked against `digest`. Raises DamagedArtifact."""

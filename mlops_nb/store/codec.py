@@ -75,12 +75,7 @@ def python_scalar(value: Any) -> Any:
 
 
 def _dump(tree: Any) -> str:
-    text = json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # a lone surrogate; escaped, every JSON reader gives it back
-        return json.dumps(tree, allow_nan=False, separators=(",", ":"))
-    return text
+    return json.dumps(tree, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def _tagged(kind: str, value: Any, **more: Any) -> dict[str, Any]:
@@ -94,6 +89,15 @@ def _number(value: float) -> Any:
     return value if math.isfinite(value) else _tagged("float", repr(value))
 
 
+def _text(value: str) -> Any:
+    """Text, tagged where it holds surrogates: UTF-8 has none, and two of them would come back as one character."""
+    return value if _is_unicode(value) else _tagged("text", base64.b64encode(value.encode("utf-8", "surrogatepass")).decode())
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or plain_text(text) == text
+
+
 def _int_text(value: int) -> str:
     """Hexadecimal beyond Python's limit on decimal digits."""
     return str(value) if value.bit_length() < 4_000 else hex(value)  # noqa: PLR2004 (1,204 digits; Python's limit may be set to 640 at least)
@@ -101,10 +105,8 @@ def _int_text(value: int) -> str:
 
 def _encode(value: Any, *, exact: bool, depth: int) -> Any:
     kind = type(value)
-    if value is None or kind is str or kind is bool:
-        return value
-    if kind is int or kind is float:
-        return _number(value)
+    if kind in _JSON:
+        return _JSON[kind](value)
     if depth > DEEPEST:
         return _opaque(value, exact=exact, why="is nested too deeply, or holds itself")
     if kind in _CONTAINERS:
@@ -117,11 +119,18 @@ def _encode(value: Any, *, exact: bool, depth: int) -> Any:
 
 
 def _dict(value: dict[Any, Any], down: Down) -> Any:
-    if all(type(key) is str for key in value) and TAG not in value:
+    if all(type(key) is str and _is_unicode(key) for key in value) and TAG not in value:
         return {key: down(item) for key, item in value.items()}
     return _tagged("dict", [[down(key), down(item)] for key, item in value.items()])
 
 
+_JSON: dict[type, Callable[[Any], Any]] = {
+    type(None): lambda value: value,
+    bool: lambda value: value,
+    str: _text,
+    int: _number,
+    float: _number,
+}
 _CONTAINERS: dict[type, Callable[[Any, Down], Any]] = {
     list: lambda value, down: [down(item) for item in value],
     dict: _dict,
@@ -139,7 +148,7 @@ def _scalar(value: Any) -> Any:
     if kind in _TIMES and _offset_known(value):
         return _tagged(kind.__name__, value.isoformat(), **({"fold": 1} if value.fold else {}))
     if kind is type(Path()):
-        return _tagged("path", str(value))
+        return _tagged("path", _text(str(value)))
     if kind is Opaque:
         return _tagged("object", value.text, type=value.type_name)
     return _numpy_scalar(value)
@@ -158,7 +167,7 @@ def _numpy_scalar(value: Any) -> Any:
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(value, numpy.generic) or type(value).__module__ != "numpy" or value.dtype.kind not in "biufcSUmM":
         return None
-    return _tagged("numpy", [value.dtype.str, base64.b64encode(value.tobytes()).decode()], text=str(value))
+    return _tagged("numpy", [value.dtype.str, base64.b64encode(value.tobytes()).decode()], text=plain_text(str(value)))
 
 
 def _opaque(value: Any, *, exact: bool, why: str) -> Any:
@@ -171,7 +180,7 @@ def _opaque(value: Any, *, exact: bool, why: str) -> Any:
 def _text_of(value: Any) -> str:
     """The start of `repr(value)`, or what it raised: any type may come here, and its code is not ours."""
     try:
-        return repr(value)[:OPAQUE_TEXT]
+        return plain_text(repr(value)[:OPAQUE_TEXT])
     except Exception as error:  # noqa: BLE001 (a value's own __repr__ may raise anything)
         return f"<repr raised {type(error).__name__}>"
 
@@ -222,7 +231,8 @@ _FROM_SCALAR: dict[str, Callable[[Any], Any]] = {
     "timedelta": lambda parts: dt.timedelta(*parts),
     "bytes": base64.b64decode,
     "bytearray": lambda text: bytearray(base64.b64decode(text)),
-    "path": Path,
+    "text": lambda text: base64.b64decode(text).decode("utf-8", "surrogatepass"),
+    "path": lambda tree: Path(_decode(tree)),
     "numpy": _from_numpy,
 }
 _FROM_ITEMS: dict[str, Callable[[Iterable[Any]], Any]] = {"tuple": tuple, "set": set, "frozenset": frozenset, "dict": dict}
@@ -230,7 +240,7 @@ _FROM_ITEMS: dict[str, Callable[[Iterable[Any]], Any]] = {"tuple": tuple, "set":
 
 def _plain(value: Any, depth: int) -> Any:
     value = python_scalar(value)
-    if value is None or type(value) is str or type(value) is bool:
+    if value is None or type(value) is bool:
         return value
     if depth > DEEPEST:
         return _opaque(value, exact=False, why="")
@@ -257,9 +267,9 @@ def _plain_scalar(value: Any) -> Any:
     if isinstance(value, int | float):
         return _number(int(value) if isinstance(value, int) else float(value))
     if isinstance(value, str):
-        return str.__str__(value)
+        return plain_text(str.__str__(value))
     if isinstance(value, PurePath):
-        return str(value)
+        return plain_text(str(value))
     if isinstance(value, dt.datetime | dt.date | dt.time):
         return records.utc_text(value) if isinstance(value, dt.datetime) and value.tzinfo else value.isoformat()
     found = _scalar(value)
@@ -268,5 +278,5 @@ def _plain_scalar(value: Any) -> Any:
 
 def _key(key: Any) -> str:
     """A dictionary key as JSON has it."""
-    plain = key if type(key) is str else _plain(key, 0)
+    plain = _plain(key, 0)
     return plain if isinstance(plain, str) else _dump(plain)

@@ -1,6 +1,7 @@
 """The disk below the registry: what kind it is, the project home's folders, and the gate that one writer at a time passes."""
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -70,6 +71,9 @@ def prepare(layout: Layout) -> None:
     layout.spool.mkdir(exist_ok=True)
     if layout.spool.stat().st_mode & 0o077:
         layout.spool.chmod(0o700)
+    for folder in (layout.spool, layout.registry.parent):
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "this folder cannot be written", str(folder))
     ignore = layout.home / ".gitignore"
     if not ignore.exists():
         ignore.write_text("*\n", encoding="utf-8")

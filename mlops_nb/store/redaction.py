@@ -17,7 +17,7 @@ KNOWN_VALUES = 200
 
 # what follows the word (TOKENIZERS_PARALLELISM, GIT_AUTHOR_NAME, SSH_AUTH_SOCK) says that it is no secret
 SECRET_VARIABLE = re.compile(
-    r"TOKEN(?!IZ)|SECRET|PASSWORD|PASSWD|PASSPHRASE|(?:^|_)(?:PASS|PWD)$|API_?KEY|ACCESS_?KEY|CREDENTIAL|PRIVATE|AUTH(?!OR|_SOCK|_TYPE)",
+    r"TOKEN(?!IZ)|SECRET|PASSWORD|PASSWD|PASSPHRASE|(?:^|_)PASS$|_PWD$|API_?KEY|ACCESS_?KEY|CREDENTIAL|PRIVATE|AUTH(?!OR|_SOCK|_TYPE)",
     re.IGNORECASE,
 )
 NO_SECRETS = frozenset({"true", "false", "none", "null", "disabled", "enabled"})
@@ -68,6 +68,8 @@ _PATTERNS = (
     _pattern("--", rf"(?P<keep>(?<![\w-])--(?=[a-z])[a-z-]{{0,20}}?{_WORD}(?:=|\s{{1,3}}))[^\s\"'`$<{{(-][^\s\"']{{5,256}}", re.IGNORECASE),
     _pattern("password passwd passphrase secret token credential key -key _key pwd", _ASSIGNMENT, re.IGNORECASE),
 )
+SHORT = 300  # characters up to which one regex of all needles is quicker than looking for each
+_HINT = re.compile("|".join(re.escape(needle) for pattern in _PATTERNS for needle in pattern.needles))
 
 
 def _masked(match: re.Match[str]) -> str:
@@ -125,10 +127,14 @@ class Redactor:
     def text(self, text: str) -> str:
         """`text` with each secret replaced by `<redacted>`; the number of lines stays."""
         self._refresh()
+        if len(text) < SHORTEST:
+            return text
         for secret in self._known:
             if secret in text:
                 text = text.replace(secret, _mark(secret))
         lowered = _lowered(text)
+        if len(text) < SHORT and not _HINT.search(lowered):
+            return text
         for pattern in _PATTERNS:
             replaced = _replace(text, lowered, pattern)
             if replaced is not text:

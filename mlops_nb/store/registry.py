@@ -3,6 +3,7 @@
 import atexit
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class Registry:
         return writer is not None and writer.flush(self._spool.position(), timeout)
 
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), *, fresh: bool = True) -> list[dict[str, Any]]:
-        """The answer to a query; with `fresh`, all that was recorded before is in it.
+        """The answer to a query; with `fresh`, all that was recorded before is in it, unless `status` says what is in the way.
 
         Raises RecordingOff where there is no registry and none can be made, RegistryError where it cannot be read.
         """
@@ -109,15 +110,17 @@ class Registry:
 
     def close(self, timeout: float = 30.0) -> None:
         """Commit what is acknowledged and let go of the files; after `timeout` seconds the rest is left to the next process."""
-        self._closed = True
-        _opened.discard(self)
+        with self._starting:
+            self._closed = True
         if self._writer is None or self._writer.stop(timeout):
             self._spool.close()
+        _opened.discard(self)
 
     def _begin(self) -> None:
         self._gate = disk.Gate(self.layout.gate)
         self._spool = Spool(self.layout.spool, batch=BATCH, prepare=lambda: disk.prepare(self.layout))
         self._writer: Writer | None = None
+        self._starting = threading.Lock()
 
     def _let_go(self) -> None:
         if self._writer is not None:
@@ -131,9 +134,13 @@ class Registry:
 
     def _running(self) -> Writer | None:
         """The writer, started; None where the process is ending or must not use SQLite: what is in the spool is left to others."""
-        if self._closed or guard.unsafe:
-            return None
-        if self._writer is None or not (self._writer.is_alive() or self._writer.ident is None):
+        if self._writer is not None and self._writer.is_alive():
+            return self._writer
+        with self._starting:
+            return None if self._closed or guard.unsafe else self._started()
+
+    def _started(self) -> Writer | None:
+        if self._writer is None or not self._writer.is_alive():
             writer = Writer(self.layout, self._spool, self._gate)
             try:
                 writer.start()
@@ -146,11 +153,10 @@ class Registry:
         """Whether no record may be acknowledged now; looked at again once a second."""
         if self._closed:
             return True
-        if not self._refusal and not (self._writer and self._writer.progress.refusing):
-            return False
-        if time.monotonic() - self._looked < CHECK_SECONDS:
-            return True
-        return not self._look()
+        refusing = self._writer is not None and self._writer.progress.refusing  # the writer tries again by itself
+        if self._refusal and time.monotonic() - self._looked >= CHECK_SECONDS:
+            self._look()
+        return bool(self._refusal) or refusing
 
     def _look(self) -> bool:
         """Whether the home and the registry in it can be used, as far as can be told cheaply."""

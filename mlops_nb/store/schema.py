@@ -35,19 +35,21 @@ create table session (
     actor text not null, run_id text not null default ''
 ) strict;
 create table session_environment (
-    session_id text primary key references session(id), commit_id text not null, dirty integer not null,
+    session_id text primary key references session(id) deferrable initially deferred, commit_id text not null, dirty integer not null,
     diff text not null, untracked text not null, lock text not null, python text not null, platform text not null
 ) strict;
 create table cell_run (
-    id text primary key, session_id text not null references session(id), seq integer not null, notebook text not null,
-    cell_id text not null, execution_count integer not null, source text not null references source(digest),
+    id text primary key, session_id text not null references session(id) deferrable initially deferred, seq integer not null, notebook text not null,
+    cell_id text not null, execution_count integer not null, source text not null references source(digest) deferrable initially deferred,
     crc integer not null, started text not null, seconds real not null, status text not null, error text not null,
     tags text not null, step text not null, reads text not null, writes text not null, files text not null,
     environment text not null, unchanged text not null default '[]'
 ) strict;
 create index cell_run_by_cell on cell_run(notebook, cell_id, started);
 create table edge (
-    id text primary key, from_run text not null references cell_run(id), to_run text not null references cell_run(id),
+    id text primary key,
+    from_run text not null references cell_run(id) deferrable initially deferred,
+    to_run text not null references cell_run(id) deferrable initially deferred,
     name text not null, certainty text not null
 ) strict;
 create index edge_to on edge(to_run);
@@ -69,11 +71,11 @@ create table run (
 ) strict;
 create index run_by_pipeline on run(pipeline, started);
 create table run_end (
-    run_id text primary key references run(id), finished text not null, status text not null, seconds real not null,
+    run_id text primary key references run(id) deferrable initially deferred, finished text not null, status text not null, seconds real not null,
     error text not null
 ) strict;
 create table step_run (
-    id text primary key, run_id text not null references run(id), component text not null, position integer not null,
+    id text primary key, run_id text not null references run(id) deferrable initially deferred, component text not null, position integer not null,
     key text not null, status text not null, started text not null, seconds real not null, inputs text not null,
     outputs text not null, files text not null, environment text not null, parameters text not null,
     notebook text not null, cell_id text not null, error text not null, reason text not null
@@ -195,9 +197,8 @@ def _statements(script: str) -> list[str]:
 
 def check(connection: sqlite3.Connection, path: str | os.PathLike[str]) -> State:
     """What stands at `path`; raises RegistryError where it is not ours or newer than we are."""
-    (application,) = connection.execute("pragma application_id").fetchone()
-    (version,) = connection.execute("pragma user_version").fetchone()
-    (tables,) = connection.execute("select count(*) from sqlite_schema").fetchone()
+    query = "select application_id, user_version, (select count(*) from sqlite_schema) from pragma_application_id, pragma_user_version"
+    application, version, tables = connection.execute(query).fetchone()
     if not tables and application in {0, APPLICATION_ID}:
         return "missing"
     if application != APPLICATION_ID:

@@ -21,7 +21,7 @@ from mlops_nb.hashing import quick_hex
 SUFFIX = ".spool"
 REFUSED = ".refused"  # records that the database would not take, each with the reason
 FILE_BYTES = 4 << 20
-READ_BYTES = 1 << 18
+READ_BYTES = 1 << 16
 CHECKSUM = 32  # hex digits before the space
 
 Position = tuple[int, int]  # (which file, bytes of it): later records have greater positions

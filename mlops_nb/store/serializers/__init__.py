@@ -8,7 +8,7 @@ import importlib
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
-from mlops_nb.errors import BadInput, NotStorable
+from mlops_nb.errors import BadInput, DamagedArtifact, MlopsError, NotStorable
 
 # the library a type comes from -> kinds asked in turn; json and pickle are asked last for any value
 _BY_LIBRARY = {"pandas": ("parquet",), "numpy": ("npy",), "sklearn": ("skops",), "matplotlib": ("png",), "mlops_nb": ("png",)}
@@ -65,6 +65,18 @@ def dump(value: Any, *, name: str) -> Dumped:
     raise NotStorable(
         f"{name!r} ({type_name}) cannot be stored: {why}", hint="make it inside the step that uses it, or hand on the data it is made of"
     )
+
+
+def load(kind: str, data: bytes) -> Any:
+    """The value of bytes that `kind` made. Raises DamagedArtifact where they are something else, Untrusted where loading could run code."""
+    try:
+        return serializer(kind).load(data)
+    except MlopsError:
+        raise
+    except Exception as error:  # noqa: BLE001 (each library raises its own for bytes that it cannot read)
+        raise DamagedArtifact(
+            f"the bytes are no {kind} that can be read: {type(error).__name__}: {error}", hint="make the value anew by running its step again"
+        ) from error
 
 
 def kinds_for(kind: type) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ back and compared before it counts.
 """
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.store import codec
@@ -45,9 +46,23 @@ def load(data: bytes) -> Any:
 
     table = pq.read_table(pa.BufferReader(data))
     about = codec.from_json((table.schema.metadata or {})[OURS].decode())
-    frame: Any = table.to_pandas()
+    return _restored(table.to_pandas(), table, about)
+
+
+def _restored(frame: Any, table: "pa.Table", about: Mapping[str, Any]) -> Any:
+    """What parquet lost, out of our own description."""
+    import pandas as pd
+
     for place, missing in about["objects"]:
-        frame.isetitem(place, _objects(table.column(place), missing))
+        frame.isetitem(place, pd.Series(_objects(table.column(place), missing), index=frame.index, dtype=object))
+    for place, categories, dtype, ordered in about["categories"]:
+        kind = pd.CategoricalDtype(pd.Index(categories, dtype=dtype), ordered=ordered)
+        frame.isetitem(place, frame.iloc[:, place].astype(kind))
+    for place, dtype in about["times"]:
+        frame.isetitem(place, frame.iloc[:, place].astype(dtype))
+    if about["columns"]:
+        start, stop, step = about["columns"]
+        frame.columns = pd.RangeIndex(start, stop, step, name=frame.columns.name)
     if about["freq"]:
         frame.index.freq = about["freq"]
     if about["series"]:
@@ -58,13 +73,32 @@ def load(data: bytes) -> Any:
 
 
 def _described(value: Any) -> tuple["pd.DataFrame", dict[str, Any]]:
-    """A frame without what parquet loses, and that as a description."""
+    """A frame that parquet takes, and a description of what it loses."""
     series = value.ndim == 1
     frame = value.to_frame(VALUES) if series else value.copy(deep=False)
     frame.attrs = {}  # pyarrow would warn of attrs that are not JSON
-    freq = getattr(value.index, "freqstr", None) if type(value.index).__name__ in {"DatetimeIndex", "TimedeltaIndex"} else None
-    objects = [(place, _missing(frame.iloc[:, place])) for place, dtype in enumerate(frame.dtypes) if dtype == object]
-    return frame, {"series": series, "name": value.name if series else None, "freq": freq, "objects": objects, "attrs": value.attrs}
+    columns = list(enumerate(frame.dtypes))
+    return frame, {
+        "series": series,
+        "name": value.name if series else None,
+        "freq": value.index.freqstr if type(value.index).__name__ in {"DatetimeIndex", "TimedeltaIndex"} else None,
+        "columns": _range(frame.columns),
+        "objects": [(place, _missing(frame.iloc[:, place])) for place, dtype in columns if dtype.name == "object"],
+        "categories": [
+            (place, *_categories(dtype)) for place, dtype in columns if dtype.name == "category" and dtype.categories.dtype.kind in "iufb"
+        ],
+        "times": [(place, dtype.str) for place, dtype in columns if dtype.kind in "mM" and dtype.name.endswith("[s]")],  # parquet has none
+        "attrs": value.attrs,
+    }
+
+
+def _range(labels: Any) -> tuple[int, int, int] | None:
+    return (labels.start, labels.stop, labels.step) if type(labels).__name__ == "RangeIndex" else None
+
+
+def _categories(dtype: Any) -> tuple[list[Any], str, bool]:
+    """The categories of a categorical column, where they are numbers: parquet keeps only those of text."""
+    return dtype.categories.tolist(), dtype.categories.dtype.name, bool(dtype.ordered)
 
 
 def _missing(column: Any) -> Any:
@@ -107,7 +141,7 @@ def _check_same(before: Any, after: Any) -> None:
         old, new = left.iloc[:, place], right.iloc[:, place]
         if old.dtype != new.dtype:
             raise Declined(f"parquet would make column {name!r} {new.dtype} instead of {old.dtype}")
-        if old.dtype == object and not _same_objects(old, new):
+        if old.dtype.name == "object" and not _same_objects(old, new):
             raise Declined(f"column {name!r} holds objects that parquet would change")
 
 
@@ -115,7 +149,7 @@ def _same_labels(left: Any, right: Any) -> bool:
     same = type(left) is type(right) and left.names == right.names and left.equals(right)
     if left.nlevels > 1:
         return bool(same) and all(_same_labels(left.get_level_values(n), right.get_level_values(n)) for n in range(left.nlevels))
-    return bool(same and left.dtype == right.dtype and (left.dtype != object or _same_objects(left, right)))
+    return bool(same and left.dtype == right.dtype and (left.dtype.name != "object" or _same_objects(left, right)))
 
 
 def _same_objects(left: Any, right: Any) -> bool:
