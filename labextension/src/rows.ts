@@ -14,6 +14,8 @@ export interface CellSource {
 
 export interface Row {
   readonly id: string;
+  /** the number of its last run, '' if it has none */
+  readonly count: string;
   readonly index: number;
   readonly state: CellState;
   readonly reason: string;
@@ -40,6 +42,7 @@ function row(cell: CellSource, view: CellView | undefined): Row {
   const edited = ran && crc32(cell.source) !== view.crc;
   return {
     id: cell.id,
+    count: ran ? String(view.execution_count) : '',
     index: cell.index,
     state: edited ? 'edited' : (view?.state ?? 'not run'),
     reason: view?.reason ?? '',

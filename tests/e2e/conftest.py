@@ -219,19 +219,19 @@ class Notebook:
 @pytest.fixture
 def notebook(lab, browser, request):
     """Call with sources or (source, tags) pairs: an open notebook with these cells, in a folder of its own."""
-    name = re.sub(r"\W+", "-", request.node.name).strip("-")
+    workspace = re.sub(r"\W+", "-", request.node.name).strip("-")
     opened: list[Notebook] = []
 
-    def open_(*cells):
+    def open_(*cells, name="nb.ipynb"):
         page = browser.new_page()
-        folder = lab.root / name
+        folder = lab.root / workspace
         folder.mkdir()
         made = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}})
         for number, cell in enumerate(cells):
             source, tags = (cell, []) if isinstance(cell, str) else cell
             made.cells.append(nbformat.v4.new_code_cell(source, id=f"c{number}", metadata={"tags": list(tags)} if tags else {}))
-        nbformat.write(made, folder / "nb.ipynb")
-        book = Notebook(page, lab, f"{name}/nb.ipynb", name)
+        nbformat.write(made, folder / name)
+        book = Notebook(page, lab, f"{workspace}/{name}", workspace)
         page.on("pageerror", lambda error: book.errors.append(str(error)))
         page.on("console", lambda message: book.errors.append(message.text) if message.type == "error" else None)
         opened.append(book)

@@ -69,7 +69,7 @@ const CellRow = React.memo(function CellRow({ row, selected, reveal, trans }: Ro
       }}
     >
       <Glyph outcome={row.state} label={stateName(row.state, trans)} />
-      <span className="jp-MlopsCount">[{row.view?.execution_count ?? ' '}]</span>
+      <span className="jp-MlopsCount">[{row.count || ' '}]</span>
       <code className="jp-MlopsLine" title={row.line}>
         {row.line}
       </code>
@@ -124,8 +124,10 @@ function CellFacts(props: {
   return (
     <div className="jp-MlopsFacts">
       <p className="jp-MlopsReason" data-outcome={row.state}>
-        <Glyph outcome={row.state} label="" /> <strong>{stateName(row.state, trans)}</strong>{' '}
-        {reason(row, trans)}
+        <Glyph outcome={row.state} />
+        <span>
+          <strong>{stateName(row.state, trans)}</strong> {reason(row, trans)}
+        </span>
       </p>
       {view && (
         <dl>
@@ -141,7 +143,7 @@ function CellFacts(props: {
           {sources.map(other => (
             <dd key={other.id}>
               <CellLink
-                text={`[${other.view?.execution_count ?? ' '}] ${other.line}`}
+                text={`[${other.count || ' '}] ${other.line}`}
                 go={() => void state.reveal(other.id)}
               />
             </dd>

@@ -20,16 +20,13 @@ export function Section(props: {
   );
 }
 
-/** An outcome as a shape; `label` is what it is called. */
-export function Glyph({
-  outcome,
-  label
-}: {
-  readonly outcome: string;
-  readonly label: string;
-}): React.JSX.Element {
+/** An outcome as a shape; `label` is what it is called, left out where the text beside it says so. */
+export function Glyph(props: { readonly outcome: string; readonly label?: string }): React.JSX.Element {
+  const { outcome, label } = props;
+  const spoken =
+    label === undefined ? { 'aria-hidden': true } : { role: 'img', 'aria-label': label, title: label };
   return (
-    <span className="jp-MlopsGlyph" data-outcome={outcome} role="img" aria-label={label} title={label}>
+    <span className="jp-MlopsGlyph" data-outcome={outcome} {...spoken}>
       {glyph(outcome)}
     </span>
   );

@@ -84,12 +84,11 @@ function RunFacts({ run, state, trans }: Props & { readonly run: Run }): React.J
   return (
     <div className="jp-MlopsItem" data-name={run.id}>
       <div className="jp-MlopsHead">
-        <Glyph outcome={run.status} label={run.status} />
+        <Glyph outcome={run.status} />
         <span className="jp-MlopsName">{`${run.pipeline} ${run.status}`}</span>
-        <span className="jp-MlopsCount">
-          {run.status === 'running' ? trans.__('running') : seconds(run.seconds)} · {when(run.started)}
-        </span>
+        {run.status !== 'running' && <span className="jp-MlopsCount">{seconds(run.seconds)}</span>}
       </div>
+      <p className="jp-MlopsText">{trans.__('started %1', when(run.started))}</p>
       {run.error !== '' && <p className="jp-MlopsError">{run.error}</p>}
       {run.steps.map(step => (
         <StepLine key={step.component} step={step} state={state} />
