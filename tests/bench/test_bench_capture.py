@@ -1,4 +1,7 @@
-"""What capture costs a cell, against plain IPython: medians of interleaved processes, CPU time.
+"""What capture costs a cell, against plain IPython: interleaved processes, CPU time.
+
+The table shows medians over the processes. The loop's limit of 5 % is below what two processes of the same code differ by on a busy
+machine, so that it is held against the best process of each kind.
 
 Run with `pytest tests/bench --benchmark-only -s` to see the table.
 """
@@ -12,7 +15,7 @@ from typing import Any
 
 import pytest
 
-ROUNDS = 5
+ROUNDS = 7
 TRIVIAL_MS = 2.0
 LOOP_RATIO = 1.05
 
@@ -75,4 +78,5 @@ def test_capture_costs_a_cell_next_to_nothing(benchmark: Any, tmp_path: Path, ca
     with capsys.disabled():
         sys.stdout.write("\n" + "\n".join(lines) + "\n")
     assert medians["watched"]["trivial"] - medians["plain"]["trivial"] <= TRIVIAL_MS
-    assert medians["watched"]["loop 1e6"] / medians["plain"]["loop 1e6"] <= LOOP_RATIO
+    best = {kind: min(s["loop 1e6"] for s in found) for kind, found in samples.items()}
+    assert best["watched"] / best["plain"] <= LOOP_RATIO
