@@ -84,6 +84,10 @@ def execute_notebook(
         _execute(notebook, record, kernel)
     except _stops() as error:
         return Execution(time.monotonic() - started, record.cell_id, record.error or _first_line(error))
+    except RuntimeError as error:
+        if record.cell_id:
+            raise
+        return Execution(time.monotonic() - started, error=f"the kernel did not start: {_first_line(error)}")
     finally:
         record.save()
     return Execution(time.monotonic() - started)

@@ -140,6 +140,7 @@ class Pipelines:
         from mlops_nb.project.running import PipelineRun, RunOptions
 
         pipeline = self.promote(target).pipeline if _is_notebook(target) else self.current(str(target))
+        self._record(pipeline)  # files edited by hand are a version of their own
         planning.check_parameters(pipeline, parameters or {})
         return PipelineRun(self.project, pipeline, RunOptions(parameters or {}, kernel, progress), lock=lock_text()).go()
 

@@ -14,7 +14,7 @@ from mlops_nb.hashing import text_digest
 from mlops_nb.notebook import graph
 from mlops_nb.notebook.cells import read_notebook
 from mlops_nb.pipeline import plan, step
-from mlops_nb.pipeline.files import OWN_CELLS, component_notebook
+from mlops_nb.pipeline.files import OWN_CELLS, OWN_PREFIX, component_notebook
 from mlops_nb.pipeline.run import Execution, KernelSetup, execute_notebook
 from mlops_nb.project import actor, event, history, new_id
 from mlops_nb.records import ArtifactRef, Component, Fact, Pipeline, PlannedStep, RunResult, RunStatus, StepRun, now_text
@@ -99,7 +99,8 @@ class PipelineRun:
         self.current = history.standing(project)
         self.steps: dict[str, StepRun] = {}
         self.redactor = Redactor(project.environ)
-        sizes = [len(component_notebook(component)["cells"]) for component in pipeline.components]
+        # one more where parameters are injected
+        sizes = [len(component_notebook(component)["cells"]) + bool(component.parameters) for component in pipeline.components]
         self.sizes = dict(zip((c.name for c in pipeline.components), sizes, strict=True))
         self.progress = Progress(sum(sizes), shown=options.progress)
 
@@ -251,8 +252,8 @@ class PipelineRun:
         cells = {cell.id: cell for cell in (read_notebook(source, strict=False) if source.is_file() else component.cells)}
         if cell_id in cells:
             return cells[cell_id].where
-        what = cell_id.removeprefix("mlops-nb-") + " cell" if cell_id in OWN_CELLS else f"cell (id {cell_id})"
-        return f"{component.name}.ipynb:{what}"
+        what = cell_id.removeprefix(OWN_PREFIX) + " cell" if cell_id in OWN_CELLS else f"cell (id {cell_id})"
+        return f"{component.name}.ipynb" + (f":{what}" if cell_id else "")
 
     def _not_run(self) -> None:
         for component in self.pipeline.components:

@@ -72,6 +72,12 @@ def test_a_cell_that_stops_is_named_and_the_notebook_kept(execute, source, error
     assert [cell["metadata"]["papermill"]["status"] for cell in cells] == ["completed", "failed", "pending"]
 
 
+def test_a_kernel_that_does_not_start_is_an_end_too(execute):
+    ended, cells = execute("1", environ={"PYTHONHOME": "/nonexistent"})
+    assert ended.error == "the kernel did not start: Kernel died before replying to kernel_info"
+    assert (ended.cell_id, cells[0]["outputs"]) == ("", [])
+
+
 def test_a_cell_may_take_only_so_long(execute):
     ended, _ = execute("import time; time.sleep(60)", timeout=1)
     assert ended.error == "took longer than 1 s"
