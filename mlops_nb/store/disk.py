@@ -5,6 +5,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_nb.config import HOME_VARIABLE, Layout
@@ -33,37 +34,48 @@ REMOTE = frozenset(
         "pvfs2",
     }
 )
+OWN_AS_ROOT = frozenset({"9p", "virtiofs"})  # a sandbox's or virtual machine's own root
 LOCAL_FUSE = frozenset({"fuse.fuse-overlayfs", "fuse.ntfs-3g"})  # one machine's own disk behind a FUSE driver
 
 
-def file_system(path: Path, mounts: str | None = None) -> str:
-    """The type of file system that holds `path` ('' where it cannot be told); `mounts` is the text of /proc/self/mountinfo."""
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """A mounted file system: its type (`ext4`, `nfs4`; '' where it cannot be told) and where it is mounted."""
+
+    kind: str = ""
+    point: Path = Path("/")
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether SQLite must not be used on it.
+
+        >>> Mount("nfs4").is_remote, Mount("fuse.sshfs").is_remote, Mount("ext4").is_remote
+        (True, True, False)
+        """
+        if self.kind in OWN_AS_ROOT and self.point == Path("/"):
+            return False
+        return self.kind in REMOTE or (self.kind.startswith("fuse.") and self.kind not in LOCAL_FUSE)
+
+
+def mount_of(path: Path, mounts: str | None = None) -> Mount:
+    """The file system that holds `path`; `mounts` is the text of /proc/self/mountinfo."""
     if mounts is None:
         mounts = MOUNTS.read_text(encoding="utf-8", errors="replace") if MOUNTS.exists() else ""
-    kind, longest = "", -1
+    found, longest = Mount(), -1
     for line in mounts.splitlines():
         left, _, right = line.partition(" - ")
         point = Path(left.split(" ")[4].replace("\\040", " "))
         if len(point.parts) >= longest and path.is_relative_to(point):  # a later mount covers an earlier one
-            kind, longest = right.split(" ")[0], len(point.parts)
-    return kind
-
-
-def is_remote(kind: str) -> bool:
-    """Whether SQLite must not be used on this type of file system.
-
-    >>> is_remote("nfs4"), is_remote("fuse.sshfs"), is_remote("ext4")
-    (True, True, False)
-    """
-    return kind in REMOTE or (kind.startswith("fuse.") and kind not in LOCAL_FUSE)
+            found, longest = Mount(right.split(" ")[0], point), len(point.parts)
+    return found
 
 
 def prepare(layout: Layout) -> None:
     """Make the project home with its folders. Raises RegistryError on a network disk, OSError where nothing can be written."""
-    kind = file_system(layout.home)
-    if is_remote(kind):
+    mount = mount_of(layout.home)
+    if mount.is_remote:
         raise RegistryError(
-            f"the project home is on a network or FUSE disk ({kind}), where SQLite loses data",
+            f"the project home is on a network or FUSE disk ({mount.kind}), where SQLite loses data",
             where=str(layout.home),
             hint=f"set {HOME_VARIABLE} to a folder on a local disk",
         )

@@ -85,13 +85,14 @@ class Registry:
 
         Raises RecordingOff where there is no registry and none can be made, RegistryError where it cannot be read.
         """
-        state = self._state()
-        if (fresh and not self._is_settled()) or state != "current":
+        if fresh and not self._is_settled():
             self.flush()
-            state = self._state() if state != "current" else state
-        if state != "current":
+        found = self._read(sql, parameters)
+        if found is None and self.flush():
+            found = self._read(sql, parameters)
+        if found is None:
             raise RecordingOff("there is no registry to read", where=str(self.layout.home), hint=self.status().reason)
-        return self._read(sql, parameters)
+        return found
 
     def status(self) -> RecordingStatus:
         """Whether recording is on, and if not, why."""
@@ -177,22 +178,22 @@ class Registry:
     def _is_settled(self) -> bool:
         return not self._spool.waiting and not self._spool.left_overs()
 
-    def _state(self) -> schema.State:
+    def _read(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        """The rows; None where there is no registry yet, or an old one."""
+        path = self.layout.registry
         try:
-            return schema.inspect(self.layout.registry)
-        except sqlite3.Error as error:
-            raise RegistryError(str(error), where=str(self.layout.registry)) from error
-        except OSError:
-            return "missing"
-
-    def _read(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any]) -> list[dict[str, Any]]:
-        try:
-            with schema.reading(self.layout.registry) as connection:
+            if not path.stat().st_size:
+                return None
+            with schema.reading(path) as connection:
+                if schema.check(connection, path) != "current":
+                    return None
                 cursor = connection.execute(sql, parameters)
                 names = [column[0] for column in cursor.description]
                 return [dict(zip(names, row, strict=True)) for row in cursor]
+        except OSError:
+            return None
         except sqlite3.Error as error:
-            raise RegistryError(str(error), where=str(self.layout.registry)) from error
+            raise RegistryError(str(error), where=str(path)) from error
 
 
 _opened: set[Registry] = set()  # held, so that what was acknowledged is committed at exit though its project was dropped

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x6D6C6F70  # "mlop"
 VERSION = 1  # PRAGMA user_version once every migration below is applied
+MIGRATION_SECONDS = 120.0
 REFUSED = 3  # exit code of a migration that says why on stderr
 
 State = Literal["missing", "old", "current"]
@@ -272,13 +273,24 @@ def ensure(path: Path) -> None:
     if "sqlite_utils" in sys.modules or not sys.executable:
         migrate(str(path))
         return
+    _migrate_elsewhere(path)
+
+
+def _migrate_elsewhere(path: Path) -> None:
     package = str(Path(__file__).resolve().parents[2])
-    environ = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), package]))}
-    command = [sys.executable, "-P", "-m", __name__ if __name__ != "__main__" else "mlops_nb.store.schema", str(path)]
-    done = subprocess.run(command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 (our own interpreter and module)
-    if done.returncode:
-        said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise RegistryError(f"the registry could not be set up: {said[-1]}", where=str(path), hint="mlops-nb doctor says what is wrong")
+    environ = {name: value for name, value in os.environ.items() if name not in {"PYTHONWARNINGS", "PYTHONINSPECT"}}
+    environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), package]))
+    command = [sys.executable, "-P", "-m", "mlops_nb.store.schema", str(path)]
+    try:
+        done = subprocess.run(  # noqa: S603 (our own interpreter and module)
+            command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", check=False, timeout=MIGRATION_SECONDS
+        )
+        said = done.stderr.strip() or f"exit code {done.returncode}"
+        failed = done.returncode != 0
+    except subprocess.TimeoutExpired:
+        failed, said = True, f"the migration took longer than {MIGRATION_SECONDS:.0f} s"
+    if failed:
+        raise RegistryError(f"the registry could not be set up: {said.splitlines()[-1]}", where=str(path), hint="mlops-nb doctor says what is wrong")
 
 
 def migrate(path: str) -> None:

@@ -113,9 +113,21 @@ class SpoolFile:
         return os.fstat(self.descriptor).st_nlink == 0
 
 
-def _lock(descriptor: int) -> bool:
+def _is_left_over(path: Path) -> bool:
+    """Whether no living process holds the file; a shared lock, so that several may look at once."""
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        return _lock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, how: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
@@ -197,9 +209,9 @@ class Spool:
             return {file.path.name for file in self._files}
 
     def left_overs(self) -> list[Path]:
-        """Other processes' files, oldest first; most of them are of living ones."""
+        """The spool files of dead processes, oldest first."""
         own = self.own()
-        return sorted((path for path in self.folder.glob(f"*{SUFFIX}") if path.name not in own), key=_age)
+        return sorted((path for path in self.folder.glob(f"*{SUFFIX}") if path.name not in own and _is_left_over(path)), key=_age)
 
     def close(self) -> None:
         """Let go of the files; those with records not yet committed stay for the next process."""

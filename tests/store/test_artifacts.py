@@ -67,7 +67,7 @@ def test_damage_of_the_same_size_and_a_missing_file_are_told(store: ArtifactStor
         store.get(ref)
     assert not store.holds(ref.digest)
     path.unlink()
-    with pytest.raises(DamagedArtifact, match=f"{ref.digest[:12]} is missing"):
+    with pytest.raises(DamagedArtifact, match=rf"{ref.digest[:12]} is missing"):
         store.read_bytes(ref.digest)
     assert not store.holds(ref.digest)
 
@@ -111,7 +111,7 @@ def test_a_pickle_passed_off_as_something_else_is_not_run(store: ArtifactStore) 
 
 def test_a_kind_of_a_newer_version_says_so(store: ArtifactStore) -> None:
     ref = store.put_bytes(b"x", kind="hologram", type_name="x", made_by="r")
-    with pytest.raises(BadInput, match="(?s)no serializer named 'hologram'.*upgrade"):
+    with pytest.raises(BadInput, match=r"(?s)no serializer named 'hologram'.*upgrade"):
         store.get(ref)
 
 
@@ -136,7 +136,7 @@ class Evasive:
         (lambda: os, r"'x' \(module\)"),
         (lambda: Rude(KeyError), r"Rude\).*its own code raised KeyError"),
         (lambda: [Rude(ZeroDivisionError)], r"'x' \(list\).*ZeroDivisionError"),
-        (lambda: Evasive(), r"Evasive\)"),
+        (Evasive, r"Evasive\)"),
         (lambda: pd.DataFrame({"a": [Rude(OSError)]}), r"'x' \(pandas.*DataFrame\).*OSError"),
         (lambda: np.array([lambda: 1], dtype=object), r"'x' \(numpy.ndarray\)"),
     ],
@@ -160,7 +160,7 @@ def test_an_open_file_and_a_notebooks_function_are_refused(store: ArtifactStore,
 def test_a_disk_that_takes_nothing_is_told_and_leaves_no_half_file(store: ArtifactStore, layout: Layout) -> None:
     layout.home.mkdir(exist_ok=True)
     layout.artifacts.write_text("a file where a folder is wanted")
-    with pytest.raises(RecordingOff, match="(?s)cannot be stored.*make room"):
+    with pytest.raises(RecordingOff, match=r"(?s)cannot be stored.*make room"):
         store.put([1], name="x", made_by="r")
 
 

@@ -139,8 +139,14 @@ MOUNTS = """\
     ],
 )
 def test_network_disks_are_told_from_local_ones(place: str, kind: str, remote: bool) -> None:
-    assert disk.file_system(Path(place), MOUNTS) == kind
-    assert disk.is_remote(kind) is remote
+    mount = disk.mount_of(Path(place), MOUNTS)
+    assert (mount.kind, mount.is_remote) == (kind, remote)
+
+
+def test_a_sandboxs_own_root_is_no_network_disk() -> None:
+    mounts = "22 1 0:20 / / rw - 9p none rw\n30 22 0:21 / /mnt/c rw - 9p drvfs rw\n"
+    assert not disk.mount_of(Path("/home/me"), mounts).is_remote
+    assert disk.mount_of(Path("/mnt/c/me"), mounts).is_remote
 
 
 def test_a_home_on_a_network_disk_is_refused_with_what_to_do(tmp_path: Path, monkeypatch) -> None:

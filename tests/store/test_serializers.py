@@ -231,12 +231,17 @@ columns = lambda: ColumnTransformer([("n", StandardScaler(), ["a", "b"]), ("c", 
 MODELS = {
     "logistic": (LogisticRegression(), numbers), "ridge": (Ridge(), numbers), "sgd": (SGDClassifier(random_state=0), numbers),
     "forest": (RandomForestClassifier(5, random_state=0), numbers), "regressor": (RandomForestRegressor(3, random_state=0), numbers),
-    "gb": (GradientBoostingClassifier(n_estimators=3, random_state=0), numbers), "isolation": (IsolationForest(n_estimators=3, random_state=0), numbers),
-    "hist": (HistGradientBoostingClassifier(max_iter=5, random_state=0), numbers), "hist2": (HistGradientBoostingRegressor(max_iter=5, random_state=0), numbers),
-    "hist3": (HistGradientBoostingClassifier(max_iter=5, random_state=0, categorical_features="from_dtype"), categories),
-    "pipeline": (make_pipeline(columns(), LogisticRegression()), frame), "pipeline2": (make_pipeline(columns(), RandomForestClassifier(3, random_state=0)), frame),
-    "knn": (KNeighborsClassifier(), numbers), "svc": (SVC(), numbers), "mlp": (MLPClassifier((3,), max_iter=5, random_state=0), numbers),
-    "kmeans": (KMeans(2, random_state=0, n_init=1), numbers), "pca": (PCA(), numbers), "calibrated": (CalibratedClassifierCV(LogisticRegression(), cv=2), numbers),
+    "gb": (GradientBoostingClassifier(n_estimators=3, random_state=0), numbers),
+    "isolation": (IsolationForest(n_estimators=3, random_state=0), numbers),
+    "hist": (HistGradientBoostingClassifier(max_iter=5, random_state=0), numbers),
+    "hist2": (HistGradientBoostingRegressor(max_iter=5, random_state=0), numbers),
+    "hist3": (HistGradientBoostingClassifier(max_iter=5, categorical_features="from_dtype"), categories),
+    "pipeline": (make_pipeline(columns(), LogisticRegression()), frame),
+    "pipeline2": (make_pipeline(columns(), RandomForestClassifier(3, random_state=0)), frame),
+    "knn": (KNeighborsClassifier(), numbers), "svc": (SVC(), numbers),
+    "mlp": (MLPClassifier((3,), max_iter=5, random_state=0), numbers),
+    "kmeans": (KMeans(2, random_state=0, n_init=1), numbers), "pca": (PCA(), numbers),
+    "calibrated": (CalibratedClassifierCV(LogisticRegression(), cv=2), numbers),
     "best": (SelectKBest(k=1), numbers), "function": (FunctionTransformer(np.log1p), numbers.abs()),
 }
 fitted = {name: (model.fit(data, y), data) for name, (model, data) in MODELS.items()}
@@ -291,7 +296,7 @@ def test_a_model_of_foreign_types_is_pickled_and_never_loaded_by_skops() -> None
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("schema.json", json.dumps(schema))
-    with pytest.raises(Untrusted, match="subprocess.Popen"):
+    with pytest.raises(Untrusted, match=r"subprocess\.Popen"):
         serializers.serializer("skops").load(buffer.getvalue())
 
 
@@ -302,5 +307,8 @@ def test_bytes_that_are_not_what_they_should_be_are_damage() -> None:
 
 
 def test_a_plain_value_imports_no_library() -> None:
-    code = "import sys; from mlops_nb.store import serializers as s; s.dump({'a': (1, 2.5)}, name='x'); print({'pandas', 'numpy', 'sklearn', 'pyarrow', 'skops', 'matplotlib'} & set(sys.modules))"
+    code = (
+        "import sys; from mlops_nb.store import serializers as s; s.dump({'a': (1, 2.5)}, name='x');"
+        "print({'pandas', 'numpy', 'sklearn', 'pyarrow', 'skops', 'matplotlib'} & set(sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

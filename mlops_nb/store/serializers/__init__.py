@@ -73,7 +73,7 @@ def load(kind: str, data: bytes) -> Any:
         return serializer(kind).load(data)
     except MlopsError:
         raise
-    except Exception as error:  # noqa: BLE001 (each library raises its own for bytes that it cannot read)
+    except Exception as error:
         raise DamagedArtifact(
             f"the bytes are no {kind} that can be read: {type(error).__name__}: {error}", hint="make the value anew by running its step again"
         ) from error
