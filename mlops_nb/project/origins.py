@@ -97,6 +97,7 @@ def _tests(project: "Project", notebook: str) -> tuple[tuple[str, str, Severity]
 
 def _with_session(project: "Project", origin: Origin, session_id: str, *, lock: str = "") -> Origin:
     """Add commit, uncommitted code and environment of a session; long texts by their digests, '' for none."""
+    project.notebooks.settle(session_id)
     rows: Sequence[Mapping[str, Any]] = project.registry.rows(ENVIRONMENT, (session_id,))
     if not rows:
         return replace(origin, lock=lock)
