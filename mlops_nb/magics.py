@@ -229,6 +229,8 @@ def run_command(arguments: Sequence[str], project: Project) -> Report | None:
         report = cli.main(list(arguments) or ["--help"], prog_name="%mlops", standalone_mode=False, obj=CommandSession(project=project))
     except click.ClickException as error:
         raise BadInput(error.format_message(), where="%mlops") from None
+    except click.Abort:
+        raise MlopsError(f"%mlops {shlex.join(arguments)} was interrupted") from None
     if not isinstance(report, Report):
         return None
     if report.exit_code:
