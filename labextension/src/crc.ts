@@ -11,17 +11,18 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
 export function crc32(text: string): number {
   let crc = 0xffffffff;
   for (const character of text) {
-    for (const byte of utf8(character.codePointAt(0) ?? 0)) {
-      crc = (crc >>> 8) ^ (TABLE[(crc ^ byte) & 0xff] ?? 0);
-    }
+    const code = character.codePointAt(0) ?? 0;
+    crc = code < 0x80 ? step(crc, code) : utf8(code).reduce(step, crc);
   }
   return (crc ^ 0xffffffff) >>> 0;
 }
 
+function step(crc: number, byte: number): number {
+  return (crc >>> 8) ^ (TABLE[(crc ^ byte) & 0xff] ?? 0);
+}
+
+/** The bytes of a code point beyond ASCII. */
 function utf8(code: number): number[] {
-  if (code < 0x80) {
-    return [code];
-  }
   if (code < 0x800) {
     return [0xc0 | (code >> 6), tail(code)];
   }

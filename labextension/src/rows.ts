@@ -17,6 +17,8 @@ export interface Row {
   /** the number of its last run, '' if it has none */
   readonly count: string;
   readonly index: number;
+  readonly source: string;
+  readonly crc: number;
   readonly state: CellState;
   readonly reason: string;
   readonly line: string;
@@ -34,16 +36,19 @@ export function rows(
   before: readonly Row[]
 ): Row[] {
   const known = new Map(before.map(row => [row.id, row]));
-  return cells.map(cell => kept(known.get(cell.id), row(cell, views.get(cell.id))));
+  return cells.map(cell => kept(known.get(cell.id), row(cell, views.get(cell.id), known.get(cell.id))));
 }
 
-function row(cell: CellSource, view: CellView | undefined): Row {
+function row(cell: CellSource, view: CellView | undefined, before: Row | undefined): Row {
+  const crc = before?.source === cell.source ? before.crc : crc32(cell.source);
   const ran = view !== undefined && view.state !== 'not run';
-  const edited = ran && crc32(cell.source) !== view.crc;
+  const edited = ran && crc !== view.crc;
   return {
     id: cell.id,
     count: ran ? String(view.execution_count) : '',
     index: cell.index,
+    source: cell.source,
+    crc,
     state: edited ? 'edited' : (view?.state ?? 'not run'),
     reason: view?.reason ?? '',
     line: firstLine(cell.source),
@@ -60,7 +65,7 @@ function kept(before: Row | undefined, now: Row): Row {
     before.index === now.index &&
     before.state === now.state &&
     before.view === now.view &&
-    before.line === now.line &&
+    before.source === now.source &&
     before.step === now.step &&
     before.tags.join('\n') === now.tags.join('\n');
   return same ? before : now;
