@@ -55,6 +55,7 @@ class Loaded:
     def start(self) -> None:
         """Hook into the shell."""
         self.watcher.start()
+        self.info = self.watcher.current
         self.shell.events.register("pre_run_cell", self.remember)
         self.shell.input_transformer_manager.cleanup_transforms.insert(0, take_off_step_line)
 

@@ -79,10 +79,18 @@ class Watcher:
         return self._history
 
     def start(self) -> None:
-        """Hook into the shell."""
+        """Hook into the shell; a cell that runs now (it loads the extension) is watched from here on."""
         files.install()
         self.shell.events.register("pre_run_cell", self._pre_run_cell)
         self.shell.events.register("post_run_cell", self._post_run_cell)
+        now = _caller().f_locals.get("info")
+        if type(now).__name__ == "ExecutionInfo":
+            self._guarded(self._begin, now)
+
+    @property
+    def current(self) -> "ExecutionInfo | None":
+        """The cell that runs now, as the shell was asked to run it."""
+        return self._running.info if self._running else None
 
     def stop(self) -> None:
         """Unhook; runs that wait for their files are still delivered. A second call does nothing."""

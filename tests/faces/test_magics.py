@@ -107,3 +107,12 @@ def test_deltas_tell_states_and_reasons_as_cells_run(start_kernel) -> None:
     assert failed.deltas[-1]["cells"][0]["state"] == "failed"
     seqs = [delta["seq"] for delta in again.deltas + failed.deltas]
     assert seqs == sorted(set(seqs))
+
+
+def test_the_cell_that_loads_the_extension_is_recorded_too(start_kernel) -> None:
+    kernel = start_kernel()
+    answer = kernel.run("x = 1\n%load_ext mlops_nb\ny = 2", "load")
+    views = {cell["cell_id"]: cell for delta in answer.deltas for cell in delta["cells"]}
+    assert views["load"]["state"] == "fresh"
+    assert set(views["load"]["writes"]) == {"x", "y"}
+    assert kernel.run("x + y", "next").deltas[-1]["cells"][0]["upstream"] == ["load"]
