@@ -69,7 +69,7 @@ def _holds(value: Any, ids: frozenset[int] | set[int], depth: int) -> bool:
         inner = value[:MAX_ITEMS]
     elif kind is dict:
         inner = list(itertools.islice(value.values(), MAX_ITEMS))
-    elif (numpy := sys.modules.get("numpy")) and kind is numpy.ndarray:
+    elif kind is getattr(sys.modules.get("numpy"), "ndarray", None):
         return id(value.base) in ids
     elif module_of(kind) == "__main__":
         inner = list((attributes_of(value, kind) or {}).values())[:MAX_ITEMS]

@@ -67,11 +67,17 @@ def plain_text(text: str) -> str:
 
 def python_scalar(value: Any) -> Any:
     """A numpy scalar as the Python value it equals; anything else as it is. numpy is never imported for it."""
-    numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, numpy.generic):
+    generic = _numpy_generic()
+    if generic is None or not isinstance(value, generic):
         return value
     item = value.item()
-    return str(value) if value.dtype.kind in "mMV" or isinstance(item, numpy.generic) else item
+    return str(value) if value.dtype.kind in "mMV" or isinstance(item, generic) else item
+
+
+def _numpy_generic() -> type[Any] | None:
+    """numpy.generic where numpy is loaded; another thread may be importing it just now."""
+    found: type[Any] | None = getattr(sys.modules.get("numpy"), "generic", None)
+    return found
 
 
 def _dump(tree: Any) -> str:
@@ -164,8 +170,8 @@ def _is_record(value: Any) -> bool:
 
 
 def _numpy_scalar(value: Any) -> Any:
-    numpy = sys.modules.get("numpy")
-    if numpy is None or not isinstance(value, numpy.generic) or type(value).__module__ != "numpy" or value.dtype.kind not in "biufcSUmM":
+    generic = _numpy_generic()
+    if generic is None or not isinstance(value, generic) or type(value).__module__ != "numpy" or value.dtype.kind not in "biufcSUmM":
         return None
     return _tagged("numpy", [value.dtype.str, base64.b64encode(value.tobytes()).decode()], text=plain_text(str(value)))
 

@@ -90,7 +90,7 @@ def test_what_is_not_looked_at_whole_says_so(value):
     assert not fingerprint(value).whole
 
 
-@pytest.mark.parametrize("value", [None, 1, 1.5, "a", b"a", len, fingerprint, pytest, range(3)], ids=repr)
+@pytest.mark.parametrize("value", [None, 1, 1.5, "a", b"a", len, fingerprint, pytest, range(3)], ids=lambda value: type(value).__name__)
 def test_plain_values(value):
     assert is_plain(value)
     assert fingerprint(value).whole

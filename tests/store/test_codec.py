@@ -3,6 +3,7 @@ import json
 import math
 import subprocess
 import sys
+import types
 from enum import StrEnum
 from pathlib import Path
 
@@ -140,3 +141,9 @@ def test_the_codec_imports_no_numpy() -> None:
         "import sys; from mlops_nb.store import codec; codec.to_json({'a': (1, b'x')}); codec.row_json({1.5: {2}}); sys.exit('numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_numpy_that_another_thread_is_just_importing_is_no_numpy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numpy", types.ModuleType("numpy"))
+    assert codec.python_scalar(1.5) == 1.5
+    assert codec.row_json({"a": (1, "b")}) == '{"a":[1,"b"]}'
