@@ -50,7 +50,7 @@ else
 endif
 
 unit: setup
-	@pytest -n $(JOBS) --ignore=tests/e2e --ignore=tests/bench
+	@pytest -n $(JOBS) --dist loadfile --ignore=tests/e2e --ignore=tests/bench
 
 e2e: setup # a process of its own: Playwright leaves an event loop behind
 	@pytest tests/e2e

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+NOTEBOOK_WIDTH = 160  # columns: a notebook scrolls, a terminal wraps
+
 
 @dataclass(frozen=True, slots=True)
 class Table:
@@ -48,7 +50,7 @@ class Report:
         return self.text()
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:  # noqa: FBT001 (IPython calls it so)
-        printer.text("Report(...)" if cycle else self.text())
+        printer.text("Report(...)" if cycle else self.text(NOTEBOOK_WIDTH))
 
     def _repr_html_(self) -> str:
         """The answer for a notebook; every text is escaped."""

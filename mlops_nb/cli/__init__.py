@@ -1,8 +1,10 @@
 """The command line `mlops-nb`: every command answers with a Report; modules are loaded when their command is asked for."""
 
 import importlib
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -91,8 +93,16 @@ def _answer(ctx: click.Context, /, report: Report | None, **_: object) -> Report
     """Print the report in a terminal; in a notebook (`ctx.obj.given`) it is returned for rich display."""
     session: Session = ctx.obj
     if session.given is None and isinstance(report, Report):
-        click.echo(report.json() if ctx.meta.get("mlops_nb.json") else report.text())
+        click.echo(_shown(report, as_json=bool(ctx.meta.get("mlops_nb.json"))))
     return report
+
+
+def _shown(report: Report, *, as_json: bool) -> str:
+    """The report as it is printed: what a command prints ends in a log, so secrets are taken out."""
+    from mlops_nb.store.redaction import Redactor
+
+    redactor = Redactor(os.environ)
+    return replace(report, data=redactor.value(report.data)).json() if as_json else redactor.text(report.text())
 
 
 def json_option(command: F) -> F:
@@ -128,5 +138,7 @@ def _failed(error: MlopsError, session: Session | None) -> int:
         import traceback
 
         traceback.print_exc()
-    click.echo(f"error: {error}", err=True)
+    from mlops_nb.store.redaction import Redactor
+
+    click.echo(Redactor(os.environ).text(f"error: {error}"), err=True)
     return error.exit_code

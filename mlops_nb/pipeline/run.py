@@ -204,7 +204,7 @@ class _CellByCell:
             self.kc.cell_metadata = {"cellId": cell.get("id", ""), "tags": list(cell.metadata.get("tags", ()))}
             self.nb_man.cell_start(cell, index)
             try:
-                self.execute_cell(cell, index)
+                self.execute_cell(cell, index, store_history=cell.get("id") != HIDDEN_ID)
             except BaseException as error:
                 self.record.error = self.reason(error)
                 self.nb_man.cell_exception(cell, cell_index=index)
