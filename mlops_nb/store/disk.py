@@ -101,7 +101,7 @@ class Gate:
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         """Wait for the gate and hold it."""
-        self._descriptor = self._locked()
+        self._pass()
         try:
             yield
         finally:
@@ -109,26 +109,26 @@ class Gate:
             self.forget()
 
     def forget(self) -> None:
-        """In a forked child: let go of the descriptor without unlocking the parent's gate."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-
-    def _locked(self) -> int:
-        while True:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if self._is_current(descriptor):
-                    return descriptor
-            except BaseException:
-                os.close(descriptor)
-                raise
+        """Close the file without unlocking it: in a forked child, the parent's gate is not ours to open."""
+        descriptor, self._descriptor = self._descriptor, -1  # first, for a fork may come while it is being closed
+        if descriptor >= 0:
             os.close(descriptor)
 
-    def _is_current(self, descriptor: int) -> bool:
+    def _pass(self) -> None:
+        while True:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+                if self._is_current():
+                    return
+            except BaseException:
+                self.forget()
+                raise
+            self.forget()
+
+    def _is_current(self) -> bool:
         """Whether the file locked is still the one others will open."""
         try:
-            return os.path.samestat(os.fstat(descriptor), self.path.stat())
+            return os.path.samestat(os.fstat(self._descriptor), self.path.stat())
         except FileNotFoundError:
             return False

@@ -18,7 +18,7 @@ class ForkGuard:
         self.unsafe = False  # in a child: forked while a connection was in use, so SQLite must not be used here
         self._changed = threading.Condition()
         self._using = 0
-        self._forking = False
+        self._forking = 0  # threads that are about to fork
         self._thread = threading.local()  # how deep its uses are nested
 
     @contextlib.contextmanager
@@ -40,20 +40,20 @@ class ForkGuard:
     def before(self) -> None:
         """Wait until no connection is in use, and let none come into use."""
         with self._changed:
-            self._forking = True
+            self._forking += 1
             self._changed.wait_for(lambda: not self._using, PATIENCE)
 
     def after_in_parent(self) -> None:
         """Let connections come into use again."""
         with self._changed:
-            self._forking = False
+            self._forking -= 1
             self._changed.notify_all()
 
     def after_in_child(self) -> None:
         """Begin anew: the parent's other threads are not here."""
         self.unsafe = self.unsafe or self._using > 0
         self._changed = threading.Condition()
-        self._using, self._forking = 0, False
+        self._using, self._forking = 0, 0
 
 
 guard = ForkGuard()

@@ -4,13 +4,12 @@ import atexit
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mlops_nb.config import Layout
-from mlops_nb.errors import RecordingOff, RegistryError
+from mlops_nb.errors import RegistryError
 from mlops_nb.records import Fact
 from mlops_nb.store import disk, facts, schema
 from mlops_nb.store.forks import guard
@@ -19,7 +18,6 @@ from mlops_nb.store.spool import Spool, sealed
 from mlops_nb.store.writer import BATCH, Writer, words
 
 EXIT_SECONDS = 5.0  # what committing may take when the process ends; the rest stays in the spool for the next one
-CHECK_SECONDS = 1.0  # between looks at whether a registry that refused records is usable again
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,6 @@ class Registry:
         self.layout = layout
         self._redactor = Redactor(environ)
         self._refusal = ""
-        self._looked = 0.0
         self._closed = False
         self._begin()
 
@@ -83,16 +80,14 @@ class Registry:
     def rows(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = (), *, fresh: bool = True) -> list[dict[str, Any]]:
         """The answer to a query; with `fresh`, all that was recorded before is in it, unless `status` says what is in the way.
 
-        Raises RecordingOff where there is no registry and none can be made, RegistryError where it cannot be read.
+        Where there is no registry and none can be made, nothing was recorded: no rows. Raises RegistryError where it cannot be read.
         """
         if fresh and not self._is_settled():
             self.flush()
         found = self._read(sql, parameters)
         if found is None and self.flush():
             found = self._read(sql, parameters)
-        if found is None:
-            raise RecordingOff("there is no registry to read", where=str(self.layout.home), hint=self.status().reason)
-        return found
+        return found or []
 
     def status(self) -> RecordingStatus:
         """Whether recording is on, and if not, why."""
@@ -129,7 +124,8 @@ class Registry:
 
     def _forked(self) -> None:
         """In a forked child: begin anew; nothing of the parent's is used or unlocked."""
-        self._gate.forget()
+        if self._writer is not None:
+            self._writer.forget()
         self._spool.forget()
         self._begin()
 
@@ -151,17 +147,16 @@ class Registry:
         return self._writer
 
     def _is_refusing(self) -> bool:
-        """Whether no record may be acknowledged now; looked at again once a second."""
+        """Whether no record may be acknowledged now; after trouble that is looked at afresh."""
         if self._closed:
             return True
         refusing = self._writer is not None and self._writer.progress.refusing  # the writer tries again by itself
-        if self._refusal and time.monotonic() - self._looked >= CHECK_SECONDS:
+        if self._refusal:
             self._look()
         return bool(self._refusal) or refusing
 
     def _look(self) -> bool:
         """Whether the home and the registry in it can be used, as far as can be told cheaply."""
-        self._looked = time.monotonic()
         try:
             disk.prepare(self.layout)
             schema.inspect(self.layout.registry)

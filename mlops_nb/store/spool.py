@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlops_nb.hashing import quick_hex
+from mlops_nb.store.forks import guard
 
 SUFFIX = ".spool"
 REFUSED = ".refused"  # records that the database would not take, each with the reason
@@ -106,6 +107,11 @@ class SpoolFile:
             self.path.unlink(missing_ok=True)
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)  # a child forked meanwhile may hold the same lock
         os.close(self.descriptor)
+
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's file without unlocking it."""
+        with contextlib.suppress(OSError):  # the parent's other thread was closing it as we were forked
+            os.close(self.descriptor)
 
     @property
     def gone(self) -> bool:
@@ -224,14 +230,15 @@ class Spool:
     def forget(self) -> None:
         """In a forked child: close the parent's files without unlocking them."""
         for file in self._files:
-            os.close(file.descriptor)
+            file.forget()
         self._files.clear()
 
     def _current(self) -> SpoolFile:
         """The file to append to: a new one where there is none, it is full, or someone deleted it."""
         if not self._files or self._files[-1].end >= FILE_BYTES or self._files[-1].gone:
             self._prepare()
-            self._files.append(SpoolFile.create(self.folder))
+            with guard.using():  # a child must know of every locked file, to let go of it
+                self._files.append(SpoolFile.create(self.folder))
         return self._files[-1]
 
     def _drop(self, file: SpoolFile) -> bool:

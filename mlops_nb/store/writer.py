@@ -52,6 +52,7 @@ class Writer(threading.Thread):
         self._asked = 1  # flushes asked for; the first thing to do is to take in left-overs
         self._swept = 0  # the last of them that is done
         self._stopping = False
+        self._left_over: SpoolFile | None = None  # what is being taken in
         self._retried = False  # what was refused before gets one more chance a process
         self._delay = BACK_OFF[0]
 
@@ -89,6 +90,12 @@ class Writer(threading.Thread):
         closing is no checkpoint.
         """
         self._database.close()
+
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's files without unlocking them."""
+        self._gate.forget()
+        if self._left_over is not None:
+            self._left_over.forget()
 
     def _flushed(self, position: Position, asked: int) -> bool:
         return self._swept >= asked and self._spool.done(position)
@@ -132,9 +139,10 @@ class Writer(threading.Thread):
             self._retried = True
             release_refused(self._layout.spool)
         for path in self._spool.left_overs():
-            file = SpoolFile.left_over(path)
-            if file is not None:
-                self._take_in(file)
+            with guard.using():  # as in Spool: a child must know of it
+                self._left_over = SpoolFile.left_over(path)
+            if self._left_over is not None:
+                self._take_in(self._left_over)
 
     def _take_in(self, file: SpoolFile) -> None:
         try:
@@ -143,8 +151,10 @@ class Writer(threading.Thread):
                 self.progress.taken_in += self._commit(batch)
                 file.taken += batch.size
         except BaseException:
+            self._left_over = None
             file.close(unlink=False)
             raise
+        self._left_over = None
         file.close(unlink=True)  # what may follow is a torn line, never acknowledged
 
     def _commit(self, batch: Batch) -> int:

@@ -47,6 +47,7 @@ def in_child(work: Callable[[], bool]) -> int:
 
 def test_parent_and_children_record_side_by_side(registry: Registry, tmp_path: Path) -> None:
     registry.record(event("parent-000"))
+    assert registry.flush()
 
     def work(name: str) -> bool:
         done = all(registry.record(event(f"{name}-{n:03}")) for n in range(100))

@@ -235,7 +235,7 @@ MODELS = {
     "isolation": (IsolationForest(n_estimators=3, random_state=0), numbers),
     "hist": (HistGradientBoostingClassifier(max_iter=5, random_state=0), numbers),
     "hist2": (HistGradientBoostingRegressor(max_iter=5, random_state=0), numbers),
-    "hist3": (HistGradientBoostingClassifier(max_iter=5, categorical_features="from_dtype"), categories),
+    "hist3": (HistGradientBoostingClassifier(max_iter=5, random_state=0, categorical_features=["c"]), categories),
     "pipeline": (make_pipeline(columns(), LogisticRegression()), frame),
     "pipeline2": (make_pipeline(columns(), RandomForestClassifier(3, random_state=0)), frame),
     "knn": (KNeighborsClassifier(), numbers), "svc": (SVC(), numbers),
