@@ -1,10 +1,8 @@
 """What a project holds so far, in one look: the newest capture, run, features, tests and models."""
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.display import Report, Table
-from mlops_nb.errors import RecordingOff
 from mlops_nb.store.codec import from_json
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ where number = (select count(*) from model_version where model_version.name = nu
 
 def overview(project: "Project") -> Report:
     """The state of the project, and what to type next."""
-    read = partial(_rows, project)
+    read = project.registry.rows
     notebooks, runs = read(NOTEBOOKS), read(RUNS)
     steps = read(STEPS, (runs[0]["id"],)) if runs else []
     features, tests, models = read(FEATURES), read(TESTS), read(MODELS)
@@ -81,14 +79,6 @@ def overview(project: "Project") -> Report:
             "models": [{**m, "metrics": from_json(m["metrics"])} for m in models],
         },
     )
-
-
-def _rows(project: "Project", sql: str, parameters: tuple[str, ...] = ()) -> list[dict[str, Any]]:
-    """The rows; none where nothing could ever be recorded: the report says so in its first line."""
-    try:
-        return project.registry.rows(sql, parameters)
-    except RecordingOff:
-        return []
 
 
 def next_command(notebooks: list[dict[str, Any]], runs: list[dict[str, Any]], models: list[dict[str, Any]]) -> str:
