@@ -1,7 +1,9 @@
 """Cell runs -> edges, cell states with their reasons, slices. Pure: records in, records out."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import bisect
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from mlops_nb.notebook.graph import ancestors
 from mlops_nb.records import CellRun, CellView, Certainty, Edge
@@ -45,6 +47,7 @@ class History:
     edges: list[Edge] = field(default_factory=list)
     writers: Writers = field(default_factory=dict)
     positions: Mapping[str, int] = field(default_factory=dict)
+    _judge: "_Judge" = field(default_factory=lambda: _Judge())  # noqa: PLW0108 (defined below)
 
     def add(self, run: CellRun, *, reads: Mapping[str, Certainty], writes: Mapping[str, Certainty], deleted: Iterable[str] = ()) -> tuple[Edge, ...]:
         """Take in a run and return the edges into it."""
@@ -52,16 +55,18 @@ class History:
         self.writers = written(self.writers, run.id, writes, deleted)
         self.runs.append(run)
         self.edges.extend(edges)
+        self._judge.add(run, edges)
         return edges
 
     def replace(self, run: CellRun) -> None:
         """Put a completed run (its files hashed) in the place of the one with its id."""
         place = next(i for i in range(len(self.runs) - 1, -1, -1) if self.runs[i].id == run.id)
         self.runs[place] = run
+        self._judge.replace(run)
 
     def views(self) -> dict[str, CellView]:
         """The state of each cell that ran in this session."""
-        return cell_views(self.runs, self.edges, positions=self.positions)
+        return self._judge.views(self.positions)
 
     def slice(self, names: Iterable[str]) -> tuple[CellRun, ...]:
         """The runs behind the present values of `names`."""
@@ -88,42 +93,95 @@ def cell_views(runs: Iterable[CellRun], edges: Iterable[Edge], *, positions: Map
     count: a run from top to bottom would not see it. `positions` says what stands above what; of cells not in it, the one that ran
     well first does.
     """
-    judge = _Judge(_ordered(runs), tuple(edges), positions or {})
-    return {cell_id: judge.view(cell_id) for cell_id in judge.latest}
+    into: dict[str, list[Edge]] = {}
+    for edge in edges:
+        into.setdefault(edge.to_run, []).append(edge)
+    judge = _Judge()
+    for run in _ordered(runs):
+        judge.add(run, into.get(run.id, ()))
+    return judge.views(positions or {})
 
 
 def _ordered(runs: Iterable[CellRun]) -> list[CellRun]:
     return sorted(runs, key=lambda run: (run.started, run.seq))
 
 
-class _Judge:
-    """The runs, indexed for the questions that staleness asks."""
+@dataclass(slots=True)
+class _Rewrites:
+    """Who wrote a name another value, in time order: the runs, when each ran, and when each cell did last.
 
-    def __init__(self, runs: Sequence[CellRun], edges: Sequence[Edge], positions: Mapping[str, int]) -> None:
-        self.positions = positions
-        self.by_id = {run.id: run for run in runs}
-        self.when = {run.id: number for number, run in enumerate(runs)}
-        self.latest = {run.cell_id: run for run in runs}
+    `highest`: from each run on, the place of the one that stands highest; most cells run in order, and need no closer look.
+    """
+
+    runs: list[CellRun] = field(default_factory=list)
+    whens: list[int] = field(default_factory=list)
+    last: dict[str, int] = field(default_factory=dict)
+    highest: list[int] = field(default_factory=list)
+
+    def add(self, run: CellRun, when: int) -> None:
+        """Take in the next one."""
+        self.runs.append(run)
+        self.whens.append(when)
+        self.last[run.cell_id] = when
+
+    def after(self, when: int) -> int:
+        """The index of the first run later than `when`."""
+        return bisect.bisect_right(self.whens, when)
+
+    def place(self, places: Mapping[str, int], unknown: int) -> None:
+        """Work out `highest`."""
+        found = (places.get(run.cell_id, unknown) for run in reversed(self.runs))
+        self.highest = list(itertools.accumulate(found, min))[::-1]
+
+
+class _Judge:
+    """The runs, indexed as they come for the questions that staleness asks."""
+
+    def __init__(self) -> None:
+        self.positions: Mapping[str, int] = {}
+        self.by_id: dict[str, CellRun] = {}
+        self.when: dict[str, int] = {}
+        self.latest: dict[str, CellRun] = {}
         self.first: dict[str, int] = {}
-        self.rewrites: dict[str, list[CellRun]] = {}
+        self.rewrites: dict[str, _Rewrites] = {}
         self.into: dict[str, list[Edge]] = {}
         self.verdicts: dict[str, str] = {}
-        for number, run in enumerate(runs):
-            if run.status == "ok":
-                self.first.setdefault(run.cell_id, number)
-            for name in set(run.writes) - set(run.unchanged):
-                self.rewrites.setdefault(name, []).append(run)
-        for edge in edges:
-            if edge.from_run in self.by_id:
-                self.into.setdefault(edge.to_run, []).append(edge)
+
+    def add(self, run: CellRun, edges: Iterable[Edge]) -> None:
+        """Take in the next run, with the edges into it."""
+        number = len(self.when)
+        self.by_id[run.id] = self.latest[run.cell_id] = run
+        self.when[run.id] = number
+        if run.status == "ok":
+            self.first.setdefault(run.cell_id, number)
+        for name in set(run.writes) - set(run.unchanged):
+            self.rewrites.setdefault(name, _Rewrites()).add(run, number)
+        self.into[run.id] = [edge for edge in edges if edge.from_run in self.by_id]
+
+    def replace(self, run: CellRun) -> None:
+        """Put a completed run in the place of the one with its id."""
+        self.by_id[run.id] = run
+        if self.latest[run.cell_id].id == run.id:
+            self.latest[run.cell_id] = run
+
+    def views(self, positions: Mapping[str, int]) -> dict[str, CellView]:
+        """The state of every cell, with the notebook's order as it is known now."""
+        self.positions = positions
+        self.verdicts = {}
+        for rewrites in self.rewrites.values():
+            rewrites.place(positions or self.first, unknown=-1)
+        return {cell_id: self.view(cell_id) for cell_id in self.latest}
 
     def view(self, cell_id: str) -> CellView:
         run = self.latest[cell_id]
         upstream = dict.fromkeys(self.by_id[edge.from_run].cell_id for edge in self.into.get(run.id, ()))
         upstream.pop(cell_id, None)
-        view = CellView(
+        failed = run.status == "error"
+        reason = run.error if failed else self.why_stale(cell_id)
+        return CellView(
             cell_id=cell_id,
-            state="fresh",
+            state="failed" if failed else "stale" if reason else "fresh",
+            reason=reason,
             execution_count=run.execution_count,
             crc=run.crc,
             seconds=run.seconds,
@@ -133,10 +191,6 @@ class _Judge:
             writes=run.writes,
             upstream=tuple(upstream),
         )
-        if run.status == "error":
-            return replace(view, state="failed", reason=run.error)
-        reason = self.why_stale(cell_id)
-        return replace(view, state="stale", reason=reason) if reason else view
 
     def why_stale(self, cell_id: str) -> str:
         """The reason in words, '' for a fresh cell; upstream cells are judged first, without recursion."""
@@ -163,13 +217,23 @@ class _Judge:
         for edge in self.into.get(run.id, ()):
             sources.setdefault(edge.name, set()).add(self.by_id[edge.from_run].cell_id)
         for name in run.reads:
-            for later in reversed(self.rewrites.get(name, [])):
-                if self.when[later.id] <= self.when[run.id]:
-                    break
-                read_from = later.cell_id in sources.get(name, ()) and name not in later.reads
-                if later.cell_id != cell_id and (read_from or self._above(later.cell_id, cell_id)):
-                    return f"`{name}` rewritten by {_label(later)} after this ran"
+            if later := self._rewriter(name, run, sources.get(name, set())):
+                return f"`{name}` rewritten by {_label(later)} after this ran"
         return self._no_longer_made(run)
+
+    def _rewriter(self, name: str, run: CellRun, sources: set[str]) -> CellRun | None:
+        """The last run that wrote `name` another value after `run` read it, if it is one that counts."""
+        rewrites, when = self.rewrites.get(name), self.when[run.id]
+        if rewrites is None or (start := rewrites.after(when)) == len(rewrites.runs):
+            return None
+        own = (self.positions or self.first).get(run.cell_id)
+        if own is not None and rewrites.highest[start] >= own and all(rewrites.last.get(source, -1) <= when for source in sources):
+            return None
+        for later in reversed(rewrites.runs[start:]):
+            read_from = later.cell_id in sources and name not in later.reads
+            if later.cell_id != run.cell_id and (read_from or self._above(later.cell_id, run.cell_id)):
+                return later
+        return None
 
     def _no_longer_made(self, run: CellRun) -> str:
         for edge in self.into.get(run.id, ()):
