@@ -80,8 +80,8 @@ class Loaded:
     def publish(self) -> None:
         """Send the changed cell views to every open page; nothing is stored in the notebook."""
         views = self.watcher.history.views()
-        changed = tuple(view for view in views.values() if self.told.get(view.cell_id) != view)
-        self.told = dict(views)
+        changed = tuple(view for view in views.values() if self.told.get(view.cell_id) is not view)
+        self.told = views
         self.seq += 1
         delta = delta_payload(
             epoch=self.epoch,

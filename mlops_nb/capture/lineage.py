@@ -2,11 +2,11 @@
 
 import bisect
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlops_nb.notebook.graph import ancestors
-from mlops_nb.records import CellRun, CellView, Certainty, Edge
+from mlops_nb.records import CellRun, CellState, CellView, Certainty, Edge
 
 Writers = Mapping[str, tuple[tuple[str, Certainty], ...]]
 
@@ -134,6 +134,15 @@ class _Rewrites:
         self.highest = list(itertools.accumulate(found, min))[::-1]
 
 
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    """What a run read: the edges into it, the cells they come from, and those by name."""
+
+    edges: tuple[Edge, ...] = ()
+    cells: tuple[str, ...] = ()
+    sources: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
 class _Judge:
     """The runs, indexed as they come for the questions that staleness asks."""
 
@@ -144,8 +153,9 @@ class _Judge:
         self.latest: dict[str, CellRun] = {}
         self.first: dict[str, int] = {}
         self.rewrites: dict[str, _Rewrites] = {}
-        self.into: dict[str, list[Edge]] = {}
+        self.behind: dict[str, _Behind] = {}
         self.verdicts: dict[str, str] = {}
+        self.shown: dict[str, tuple[CellRun, CellView]] = {}
 
     def add(self, run: CellRun, edges: Iterable[Edge]) -> None:
         """Take in the next run, with the edges into it."""
@@ -156,7 +166,16 @@ class _Judge:
             self.first.setdefault(run.cell_id, number)
         for name in set(run.writes) - set(run.unchanged):
             self.rewrites.setdefault(name, _Rewrites()).add(run, number)
-        self.into[run.id] = [edge for edge in edges if edge.from_run in self.by_id]
+        self.behind[run.id] = self._behind([edge for edge in edges if edge.from_run in self.by_id])
+
+    def _behind(self, edges: Sequence[Edge]) -> _Behind:
+        if not edges:
+            return _Behind()
+        sources: dict[str, set[str]] = {}
+        for edge in edges:
+            sources.setdefault(edge.name, set()).add(self.by_id[edge.from_run].cell_id)
+        cells = dict.fromkeys(self.by_id[edge.from_run].cell_id for edge in edges)
+        return _Behind(tuple(edges), tuple(cells), {name: frozenset(found) for name, found in sources.items()})
 
     def replace(self, run: CellRun) -> None:
         """Put a completed run in the place of the one with its id."""
@@ -165,7 +184,7 @@ class _Judge:
             self.latest[run.cell_id] = run
 
     def views(self, positions: Mapping[str, int]) -> dict[str, CellView]:
-        """The state of every cell, with the notebook's order as it is known now."""
+        """The state of every cell, with the notebook's order as it is known now; the same object as long as it is the same state."""
         self.positions = positions
         self.verdicts = {}
         for rewrites in self.rewrites.values():
@@ -174,13 +193,17 @@ class _Judge:
 
     def view(self, cell_id: str) -> CellView:
         run = self.latest[cell_id]
-        upstream = dict.fromkeys(self.by_id[edge.from_run].cell_id for edge in self.into.get(run.id, ()))
-        upstream.pop(cell_id, None)
         failed = run.status == "error"
         reason = run.error if failed else self.why_stale(cell_id)
+        shown = self.shown.get(cell_id)
+        if shown is None or shown[0] is not run or shown[1].reason != reason:
+            shown = self.shown[cell_id] = (run, self._view(run, "failed" if failed else "stale" if reason else "fresh", reason))
+        return shown[1]
+
+    def _view(self, run: CellRun, state: CellState, reason: str) -> CellView:
         return CellView(
-            cell_id=cell_id,
-            state="failed" if failed else "stale" if reason else "fresh",
+            cell_id=run.cell_id,
+            state=state,
             reason=reason,
             execution_count=run.execution_count,
             crc=run.crc,
@@ -189,7 +212,7 @@ class _Judge:
             tags=run.tags,
             reads=run.reads,
             writes=run.writes,
-            upstream=tuple(upstream),
+            upstream=tuple(cell for cell in self.behind[run.id].cells if cell != run.cell_id),
         )
 
     def why_stale(self, cell_id: str) -> str:
@@ -208,20 +231,18 @@ class _Judge:
             todo.pop()
         return self.verdicts[cell_id]
 
-    def _upstream(self, cell_id: str) -> list[str]:
-        return [self.by_id[edge.from_run].cell_id for edge in self.into.get(self.latest[cell_id].id, ())]
+    def _upstream(self, cell_id: str) -> tuple[str, ...]:
+        return self.behind[self.latest[cell_id].id].cells
 
     def _direct(self, cell_id: str) -> str:
         run = self.latest[cell_id]
-        sources: dict[str, set[str]] = {}
-        for edge in self.into.get(run.id, ()):
-            sources.setdefault(edge.name, set()).add(self.by_id[edge.from_run].cell_id)
+        sources = self.behind[run.id].sources
         for name in run.reads:
-            if later := self._rewriter(name, run, sources.get(name, set())):
+            if later := self._rewriter(name, run, sources.get(name, frozenset())):
                 return f"`{name}` rewritten by {_label(later)} after this ran"
         return self._no_longer_made(run)
 
-    def _rewriter(self, name: str, run: CellRun, sources: set[str]) -> CellRun | None:
+    def _rewriter(self, name: str, run: CellRun, sources: frozenset[str]) -> CellRun | None:
         """The last run that wrote `name` another value after `run` read it, if it is one that counts."""
         rewrites, when = self.rewrites.get(name), self.when[run.id]
         if rewrites is None or (start := rewrites.after(when)) == len(rewrites.runs):
@@ -236,7 +257,7 @@ class _Judge:
         return None
 
     def _no_longer_made(self, run: CellRun) -> str:
-        for edge in self.into.get(run.id, ()):
+        for edge in self.behind[run.id].edges:
             maker = self.latest[self.by_id[edge.from_run].cell_id]
             newer = self.when[maker.id] > self.when[run.id]
             if edge.certainty == "certain" and newer and maker.status == "ok" and maker.cell_id != run.cell_id and edge.name not in maker.writes:
@@ -244,7 +265,7 @@ class _Judge:
         return ""
 
     def _through(self, cell_id: str) -> str:
-        for edge in self.into.get(self.latest[cell_id].id, ()):
+        for edge in self.behind[self.latest[cell_id].id].edges:
             source = self.by_id[edge.from_run]
             if source.cell_id == cell_id or (edge.name in source.reads and not self._above(source.cell_id, cell_id)):
                 continue  # what a cell below changed in place is no reason to run this one again
