@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlops_nb.cli import Session, json_option
-from mlops_nb.display import Report, Table
+from mlops_nb.display import Report, Table, moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,11 +68,13 @@ def show(session: Session, name: str) -> Report:
             "tags": ", ".join(view.tags) or "-",
             "inputs": ", ".join(view.inputs) or "-",
             "rows": f"{summary.rows:,} of {summary.keys:,} keys",
-            "times": f"{summary.first_ts} to {summary.last_ts}" if summary.last_ts else "-",
-            "materialized": summary.materialized or "never",
+            "times": f"{_minute(summary.first_ts)} to {_minute(summary.last_ts)}" if summary.last_ts else "-",
+            "materialized": moment(summary.materialized) or "never",
             "file": summary.path,
         },
-        tables=(Table(("version", "since", "notebook"), tuple((v["version"][:12], v["created"], v["notebook"]) for v in versions), "Versions"),),
+        tables=(
+            Table(("version", "since", "notebook"), tuple((v["version"][:12], moment(v["created"]), v["notebook"]) for v in versions), "Versions"),
+        ),
         notes=(view.source,),
         data={**_data(summary), "source": view.source, "versions": list(versions)},
     )
@@ -100,8 +102,14 @@ def search(session: Session, text: tuple[str, ...]) -> Report:
 
 
 def _table(features: "Iterable[FeatureSummary]", empty: str) -> Table:
-    rows = tuple((s.view.name, s.view.entity, s.view.owner, s.view.tags, s.view.description, f"{s.rows:,}", s.last_ts[:16] or "-") for s in features)
-    return Table(("name", "entity", "owner", "tags", "description", "rows", "known until"), rows, empty=empty)
+    views = ((s, s.view) for s in features)
+    rows = tuple((v.name, v.description, v.entity, f"{s.rows:,}", _minute(s.last_ts) or "-", v.owner, v.tags) for s, v in views)
+    return Table(("name", "description", "entity", "rows", "known until", "owner", "tags"), rows, empty=empty)
+
+
+def _minute(timestamp: str) -> str:
+    """A time of the data, to the minute; it stays in the data's own time zone."""
+    return timestamp[:16].replace("T", " ")
 
 
 def _data(summary: "FeatureSummary") -> dict[str, Any]:

@@ -14,9 +14,8 @@ from mlops_nb.records import CellView
 if TYPE_CHECKING:
     from mlops_nb.project.notebooks import NotebookView
 
-COLUMNS = ("cell", "ran", "state", "why", "step", "reads", "writes", "seconds", "first line")
+COLUMNS = ("cell", "ran", "state", "why", "step", "first line", "seconds", "writes", "reads")
 FIRST_LINE = 50
-REASON = 60
 
 
 @click.command()
@@ -47,7 +46,7 @@ def report(view: "NotebookView") -> Report:
     rows = tuple(_row(cell, str(places.get(cell.cell_id, "")), lines.get(cell.cell_id, "")) for cell in view.cells)
     return Report(
         title=f"{view.path}: {', '.join(f'{n} {state}' for state, n in counts.items()) or 'no code cells'}",
-        tables=(Table(COLUMNS, rows, empty="no code cells"),) if view.cells else (),
+        tables=(Table(COLUMNS, rows, cut=("first line",)),) if view.cells else (),
         data={"notebook": view.path, "states": counts, "cells": [asdict(cell) for cell in view.cells]},
     )
 
@@ -58,10 +57,10 @@ def _row(cell: CellView, place: str, line: str) -> tuple[str, ...]:
         place,
         f"[{cell.execution_count}]" if ran else "",
         cell.state,
-        shorten(cell.reason, REASON),
+        cell.reason,
         cell.step,
-        ", ".join(cell.reads),
-        ", ".join(cell.writes),
-        f"{cell.seconds:.2f}" if ran else "",
         shorten(line, FIRST_LINE),
+        f"{cell.seconds:.2f}" if ran else "",
+        ", ".join(cell.writes),
+        ", ".join(cell.reads),
     )

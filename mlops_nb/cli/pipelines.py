@@ -3,13 +3,14 @@
 import ast
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mlops_nb.cli import Session, json_option
-from mlops_nb.display import Report, Table
+from mlops_nb.display import Report, Table, moment
 from mlops_nb.errors import BadInput
 from mlops_nb.records import Pipeline, RunResult, StepRun
 
@@ -56,7 +57,12 @@ _progress = click.option("--progress/--no-progress", default=None, help="A progr
 @json_option
 @click.pass_obj
 def capture(session: Session, notebook: str, parameters: tuple[str, ...], kernel: str, progress: bool | None) -> Report:  # noqa: FBT001 (click passes flags so)
-    """Run NOTEBOOK headless, top to bottom, with its lineage recorded; skipped where nothing it read has changed."""
+    """Run NOTEBOOK headless, top to bottom, with its lineage recorded; skipped where nothing it read has changed.
+
+    \b
+    Example:
+      mlops-nb capture notebooks/flight_delays.ipynb
+    """
     result = session.project.pipelines.capture(notebook, parse_parameters(parameters), progress=progress, kernel=kernel)
     step = result.steps[0]
     if step.status == "skipped":
@@ -78,7 +84,12 @@ def capture(session: Session, notebook: str, parameters: tuple[str, ...], kernel
 @json_option
 @click.pass_obj
 def promote(session: Session, notebook: str, name: str, dry_run: bool) -> Report:  # noqa: FBT001
-    """Make a pipeline out of NOTEBOOK's step cells: one notebook a component, and pipeline.toml."""
+    """Make a pipeline out of NOTEBOOK's step cells: one notebook a component, and pipeline.toml.
+
+    \b
+    Example:
+      mlops-nb promote notebooks/flight_delays.ipynb --dry-run
+    """
     return promotion_report(session.project.pipelines.promote(notebook, name=name, dry_run=dry_run), notebook)
 
 
@@ -88,7 +99,12 @@ def promote(session: Session, notebook: str, name: str, dry_run: bool) -> Report
 @json_option
 @click.pass_obj
 def plan(session: Session, target: str, parameters: tuple[str, ...]) -> Report:
-    """Say for each step of TARGET (a pipeline's name or a notebook) whether it would run, and why."""
+    """Say for each step of TARGET (a pipeline's name or a notebook) whether it would run, and why.
+
+    \b
+    Example:
+      mlops-nb plan flight_delays
+    """
     steps = session.project.pipelines.plan(target, parse_parameters(parameters))
     will = sum(step.action == "run" for step in steps)
     return Report(
@@ -106,18 +122,29 @@ def plan(session: Session, target: str, parameters: tuple[str, ...]) -> Report:
 @json_option
 @click.pass_obj
 def run(session: Session, target: str, parameters: tuple[str, ...], kernel: str, progress: bool | None) -> Report:  # noqa: FBT001
-    """Run TARGET (a pipeline's name, or a notebook: promoted first) headless; unchanged steps are skipped."""
+    """Run TARGET (a pipeline's name, or a notebook: promoted first) headless; unchanged steps are skipped.
+
+    \b
+    Example:
+      mlops-nb run notebooks/flight_delays.ipynb
+      mlops-nb run flight_delays -p year=2013
+    """
     return run_report(session.project.pipelines.run(target, parse_parameters(parameters), progress=progress, kernel=kernel))
 
 
 @click.command()
-@click.option("--limit", default=20, show_default=True, help="How many.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many.")
 @json_option
 @click.pass_obj
 def runs(session: Session, limit: int) -> Report:
-    """List the newest runs."""
+    """List the newest runs.
+
+    \b
+    Example:
+      mlops-nb runs --limit 5
+    """
     found = session.project.pipelines.runs(limit)
-    rows = tuple((r.id[:8], r.pipeline, kind, r.status, f"{r.seconds:.1f}", r.started) for kind, r in found)
+    rows = tuple((r.id[:8], r.pipeline, kind, r.status, f"{r.seconds:.1f}", moment(r.started)) for kind, r in found)
     return Report(
         title="Runs",
         tables=(Table(("run", "pipeline", "kind", "status", "seconds", "started"), rows, empty="nothing has run yet"),),
@@ -130,7 +157,12 @@ def runs(session: Session, limit: int) -> Report:
 @json_option
 @click.pass_obj
 def show(session: Session, run: str) -> Report:
-    """Show RUN (the start of its id is enough) with its steps."""
+    """Show RUN (the start of its id is enough) with its steps, their artifacts and executed notebooks.
+
+    \b
+    Example:
+      mlops-nb show 3fa9c1
+    """
     return dataclasses.replace(run_report(session.project.pipelines.show(run), steps_in_full=True), exit_code=0)
 
 
@@ -185,7 +217,7 @@ def run_report(result: RunResult, *, steps_in_full: bool = False) -> Report:
     notes += (
         [f"Next: mlops-nb show {result.id[:8]}"]
         if not steps_in_full
-        else [f"executed notebook of {s.component}: {s.notebook}" for s in result.steps if s.notebook]
+        else [f"executed notebooks of {', '.join(names)}: {folder}" for folder, names in _folders(result.steps).items()]
     )
     return Report(
         title=f"{result.pipeline}: {result.status} in {result.seconds:.1f} s ({ran} ran, {skipped} skipped)",
@@ -195,6 +227,15 @@ def run_report(result: RunResult, *, steps_in_full: bool = False) -> Report:
         data=run_data(result),
         exit_code=_exit_code(result),
     )
+
+
+def _folders(steps: tuple[StepRun, ...]) -> dict[str, list[str]]:
+    """Folder of executed notebooks -> the components whose notebooks are there."""
+    found: dict[str, list[str]] = {}
+    for step in steps:
+        if step.notebook:
+            found.setdefault(os.path.dirname(step.notebook), []).append(step.component)  # noqa: PTH120 (text, not a file)
+    return found
 
 
 def _artifacts_table(steps: tuple[StepRun, ...]) -> Table:

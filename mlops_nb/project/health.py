@@ -5,12 +5,12 @@ import json
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mlops_nb.display import Report, Table
+from mlops_nb.display import Report, Table, counted
 
 if TYPE_CHECKING:
     from mlops_nb.project import Project
@@ -37,10 +37,16 @@ def examine(project: "Project") -> Report:
     return Report(
         title=f"mlops_nb set-up at {project.layout.root}",
         tables=(Table(("check", "result", "found", "what to do"), tuple((f.what, f.level, f.found, f.remedy) for f in findings)),),
-        notes=(f"{len(wrong)} wrong" if wrong else "nothing is wrong",),
+        notes=(_verdict(findings),),
         data=[{"what": f.what, "level": f.level, "found": f.found, "remedy": f.remedy} for f in findings],
         exit_code=1 if wrong else 0,
     )
+
+
+def _verdict(findings: Sequence[Finding]) -> str:
+    """How many are wrong, and how many might be better."""
+    wrong, warnings = (sum(f.level == level for f in findings) for level in ("wrong", "warning"))
+    return (f"{wrong} wrong" if wrong else "nothing is wrong") + (f", {counted(warnings, 'warning')}" if warnings else "")
 
 
 def _python(_: "Project") -> Iterator[Finding]:
@@ -56,7 +62,7 @@ def _recording(project: "Project") -> Iterator[Finding]:
 def _registry(project: "Project") -> Iterator[Finding]:
     path = project.layout.registry
     if not path.exists():
-        yield Finding("registry", "warning", "none yet", "it is made when the first cell is captured")
+        yield Finding("registry", "ok", "none yet: it is made when the first cell is captured")
         return
     try:
         answer = str(project.registry.rows("pragma quick_check")[0]["quick_check"])

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.display import Report, Table, shorten
+from mlops_nb.display import Report, Table, counted, moment, shorten
 from mlops_nb.errors import BadInput
 from mlops_nb.hashing import text_digest
 from mlops_nb.models.trace import Trace, trace
@@ -136,11 +136,12 @@ def label(version: ModelVersion) -> str:
 def listed(versions: Sequence[ModelVersion]) -> Report:
     """Versions in a table, the newest of each model last."""
     rows = tuple(
-        (label(v), _metrics(v.metrics), v.artifact.type_name.rpartition(".")[2], v.created, "run" if v.run_id else "notebook") for v in versions
+        (label(v), moment(v.created), "run" if v.run_id else "notebook", _metrics(v.metrics), v.artifact.type_name.rpartition(".")[2])
+        for v in versions
     )
     return Report(
-        title=f"{len({v.name for v in versions})} models, {len(versions)} versions",
-        tables=(Table(("version", "metrics", "type", "made", "by"), rows, empty="no model yet: %model NAME VARIABLE in a notebook registers one"),),
+        title=f"{counted(len({v.name for v in versions}), 'model')}, {counted(len(versions), 'version')}",
+        tables=(Table(("version", "made", "by", "metrics", "type"), rows, empty="no model yet: %model NAME VARIABLE in a notebook registers one"),),
         data=[_data(v) for v in versions],
     )
 
@@ -154,7 +155,7 @@ def shown(version: ModelVersion, gate: GateDecision) -> Report:
         "artifact": f"{version.artifact.digest[:LEAST_DIGEST]} ({version.artifact.kind}, {version.artifact.size:,} bytes)",
         "features": shorten(", ".join(signature.get("features", ())) or str(signature.get("n_features", "not said")), 100),
         "classes": ", ".join(signature.get("classes", ())),
-        "made": f"{version.created} {'in run ' + version.run_id[:8] if version.run_id else 'in a notebook'}",
+        "made": f"{moment(version.created)} {'in run ' + version.run_id[:8] if version.run_id else 'in a notebook'}",
         "id": version.id,
     }
     return Report(
@@ -171,15 +172,16 @@ def traced(found: Trace, gate: GateDecision) -> Report:
     environment = found.environment
     dirty = " with uncommitted changes" if environment["dirty"] else ""
     return Report(
-        title=f"{label(version)}: {_metrics(version.metrics)}",
+        title=label(version),
         values={
+            "metrics": _metrics(version.metrics) or "none",
             "artifact": f"{version.artifact.digest[:LEAST_DIGEST]} {version.artifact.type_name}",
             "commit": f"{environment['commit'][:LEAST_DIGEST] or 'none'}{dirty}",
-            "environment": f"Python {environment['python']}, {environment['packages']} packages, lock {environment['lock'][:LEAST_DIGEST]}",
+            "environment": f"{environment['python']}, {environment['packages']} packages, lock {environment['lock'][:LEAST_DIGEST]}",
             "seeds": ", ".join(f"{name}={seed}" for name, seed in version.manifest["seeds"].items()) or "none",
         },
         tables=(
-            Table(("cell", "first line"), tuple((f"{c.notebook}:{c.cell_id}", shorten(c.first_line, 90)) for c in found.cells), "Cells"),
+            Table(("cell", "first line"), tuple((f"{c.notebook}:{c.cell_id}", c.first_line) for c in found.cells), "Cells", cut=("first line",)),
             Table(("data", "hash"), tuple((name, digest[:LEAST_DIGEST]) for name, digest in found.data.items()), "Data", "none seen"),
             Table(("parameter", "value"), tuple(version.manifest["parameters"].items()), "Parameters", "none"),
             Table(

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.display import Report, Table
+from mlops_nb.display import Report, Table, moment
 from mlops_nb.store.codec import from_json
 
 if TYPE_CHECKING:
@@ -45,17 +45,17 @@ def overview(project: "Project") -> Report:
         tables=(
             Table(
                 ("notebook", "cells captured", "cell runs", "last"),
-                tuple((n["notebook"] or "(no file)", n["cells"], n["runs"], n["last"]) for n in notebooks),
+                tuple((n["notebook"] or "(no file)", n["cells"], n["runs"], moment(n["last"])) for n in notebooks),
                 "Notebooks",
             ),
             Table(
-                ("component", "status", "seconds", "why"),
+                ("step", "status", "seconds", "why"),
                 tuple((s["component"], s["status"], f"{s['seconds']:.2f}", s["error"] or s["reason"]) for s in steps),
                 "Last run",
             ),
             Table(
-                ("feature view", "entity", "rows", "owner", "description"),
-                tuple((f["name"], from_json(f["entity"]), f["rows"] or 0, f["owner"], f["description"]) for f in features),
+                ("feature view", "description", "entity", "rows", "owner"),
+                tuple((f["name"], f["description"], from_json(f["entity"]), f"{f['rows'] or 0:,}", f["owner"]) for f in features),
                 "Features",
             ),
             Table(
@@ -64,8 +64,8 @@ def overview(project: "Project") -> Report:
                 "Tests",
             ),
             Table(
-                ("model", "version", "metrics", "made"),
-                tuple((m["name"], f"@{m['number']} {m['id'][:8]}", _metrics(m["metrics"]), m["created"]) for m in models),
+                ("model", "version", "made", "metrics"),
+                tuple((m["name"], f"@{m['number']} {m['id'][:8]}", moment(m["created"]), _metrics(m["metrics"])) for m in models),
                 "Models",
             ),
         ),
