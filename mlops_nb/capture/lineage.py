@@ -120,6 +120,7 @@ class _Rewrites:
 
     def add(self, run: CellRun, when: int) -> None:
         """Take in the next one."""
+        self.highest.clear()
         self.runs.append(run)
         self.whens.append(when)
         self.last[run.cell_id] = when
@@ -129,7 +130,9 @@ class _Rewrites:
         return bisect.bisect_right(self.whens, when)
 
     def place(self, places: Mapping[str, int], unknown: int) -> None:
-        """Work out `highest`."""
+        """Work out `highest`, where it is not known."""
+        if self.highest:
+            return
         found = (places.get(run.cell_id, unknown) for run in reversed(self.runs))
         self.highest = list(itertools.accumulate(found, min))[::-1]
 
@@ -154,19 +157,52 @@ class _Judge:
         self.first: dict[str, int] = {}
         self.rewrites: dict[str, _Rewrites] = {}
         self.behind: dict[str, _Behind] = {}
-        self.verdicts: dict[str, str] = {}
-        self.shown: dict[str, tuple[CellRun, CellView]] = {}
+        self.readers: dict[str, set[str]] = {}  # name -> the cells whose latest run read it
+        self.dependents: dict[str, set[str]] = {}  # cell -> the cells whose latest run stands on it
+        self.verdicts: dict[str, str] = {}  # cell -> why it is stale; one that has to be judged again is not in it
+        self.shown: dict[str, CellView] = {}
 
     def add(self, run: CellRun, edges: Iterable[Edge]) -> None:
         """Take in the next run, with the edges into it."""
         number = len(self.when)
-        self.by_id[run.id] = self.latest[run.cell_id] = run
+        self.by_id[run.id] = run
         self.when[run.id] = number
         if run.status == "ok":
             self.first.setdefault(run.cell_id, number)
-        for name in set(run.writes) - set(run.unchanged):
-            self.rewrites.setdefault(name, _Rewrites()).add(run, number)
         self.behind[run.id] = self._behind([edge for edge in edges if edge.from_run in self.by_id])
+        self._index(run)
+        rewritten = set(run.writes) - set(run.unchanged)
+        for name in rewritten:
+            self.rewrites.setdefault(name, _Rewrites()).add(run, number)
+        self._reopen({run.cell_id} | self._reached(run, rewritten))
+
+    def _index(self, run: CellRun) -> None:
+        """Make `run` its cell's latest."""
+        old = self.latest.get(run.cell_id)
+        if old is not None:
+            for name in old.reads:
+                self.readers[name].discard(run.cell_id)
+            for cell in self.behind[old.id].cells:
+                self.dependents[cell].discard(run.cell_id)
+        self.latest[run.cell_id] = run
+        for name in run.reads:
+            self.readers.setdefault(name, set()).add(run.cell_id)
+        for cell in self.behind[run.id].cells:
+            self.dependents.setdefault(cell, set()).add(run.cell_id)
+
+    def _reached(self, run: CellRun, names: Iterable[str]) -> set[str]:
+        """The cells that read one of `names`, which `run` wrote, from where that counts."""
+        return {cell for name in names for cell in self.readers.get(name, ()) if self._counts(run, name, self.latest[cell])}
+
+    def _reopen(self, cells: Iterable[str]) -> None:
+        """Judge these cells and all that stand on them again."""
+        todo, seen = list(cells), set()
+        while todo:
+            cell = todo.pop()
+            if cell not in seen:
+                seen.add(cell)
+                self.verdicts.pop(cell, None)
+                todo.extend(self.dependents.get(cell, ()))
 
     def _behind(self, edges: Sequence[Edge]) -> _Behind:
         if not edges:
@@ -178,27 +214,30 @@ class _Judge:
         return _Behind(tuple(edges), tuple(cells), {name: frozenset(found) for name, found in sources.items()})
 
     def replace(self, run: CellRun) -> None:
-        """Put a completed run in the place of the one with its id."""
+        """Put a completed run (its files are known now) in the place of the one with its id."""
         self.by_id[run.id] = run
         if self.latest[run.cell_id].id == run.id:
             self.latest[run.cell_id] = run
 
     def views(self, positions: Mapping[str, int]) -> dict[str, CellView]:
         """The state of every cell, with the notebook's order as it is known now; the same object as long as it is the same state."""
-        self.positions = positions
-        self.verdicts = {}
-        for rewrites in self.rewrites.values():
-            rewrites.place(positions or self.first, unknown=-1)
-        return {cell_id: self.view(cell_id) for cell_id in self.latest}
+        if positions is not self.positions:
+            self.positions = positions
+            self.verdicts.clear()
+            for rewrites in self.rewrites.values():
+                rewrites.highest.clear()
+        if len(self.verdicts) < len(self.latest):
+            for cell_id in [cell_id for cell_id in self.latest if cell_id not in self.verdicts]:
+                self._show(cell_id)
+        return dict(self.shown)
 
-    def view(self, cell_id: str) -> CellView:
+    def _show(self, cell_id: str) -> None:
         run = self.latest[cell_id]
+        stale = self.why_stale(cell_id)
         failed = run.status == "error"
-        reason = run.error if failed else self.why_stale(cell_id)
-        shown = self.shown.get(cell_id)
-        if shown is None or shown[0] is not run or shown[1].reason != reason:
-            shown = self.shown[cell_id] = (run, self._view(run, "failed" if failed else "stale" if reason else "fresh", reason))
-        return shown[1]
+        view = self._view(run, "failed" if failed else "stale" if stale else "fresh", run.error if failed else stale)
+        if self.shown.get(cell_id) != view:
+            self.shown[cell_id] = view
 
     def _view(self, run: CellRun, state: CellState, reason: str) -> CellView:
         return CellView(
@@ -247,14 +286,19 @@ class _Judge:
         rewrites, when = self.rewrites.get(name), self.when[run.id]
         if rewrites is None or (start := rewrites.after(when)) == len(rewrites.runs):
             return None
-        own = (self.positions or self.first).get(run.cell_id)
+        places = self.positions or self.first
+        rewrites.place(places, unknown=-1)
+        own = places.get(run.cell_id)
         if own is not None and rewrites.highest[start] >= own and all(rewrites.last.get(source, -1) <= when for source in sources):
             return None
-        for later in reversed(rewrites.runs[start:]):
-            read_from = later.cell_id in sources and name not in later.reads
-            if later.cell_id != run.cell_id and (read_from or self._above(later.cell_id, run.cell_id)):
-                return later
-        return None
+        return next((later for later in reversed(rewrites.runs[start:]) if self._counts(later, name, run)), None)
+
+    def _counts(self, later: CellRun, name: str, run: CellRun) -> bool:
+        """Whether a later write of `name` makes `run` stale: from the cell it was read from, bound anew there, or from one above."""
+        if later.cell_id == run.cell_id:
+            return False
+        read_from = later.cell_id in self.behind[run.id].sources.get(name, ()) and name not in later.reads
+        return read_from or self._above(later.cell_id, run.cell_id)
 
     def _no_longer_made(self, run: CellRun) -> str:
         for edge in self.behind[run.id].edges:

@@ -3,7 +3,7 @@
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_nb.capture.lineage import History, cell_views, edges_of, slice_runs, written
@@ -182,3 +182,23 @@ def test_every_cell_that_ran_has_a_view_and_the_last_one_run_is_not_stale_by_its
     assert set(views) == {r.cell_id for r in made.runs}
     if made.runs:
         assert "rewritten" not in views[made.runs[-1].cell_id].reason
+
+
+_NAMES = st.sets(st.sampled_from("xyz"))
+_STEPS = st.lists(st.tuples(st.integers(0, 4), _NAMES, _NAMES, st.booleans(), st.booleans()), max_size=14)
+
+
+@given(steps=_STEPS, reordered=st.integers(0, 14))
+@settings(max_examples=300, deadline=None)
+def test_views_kept_as_runs_come_equal_views_made_anew(steps, reordered):
+    kept = History()
+    for number, (cell, reads, writes, failed, unchanged) in enumerate(steps):
+        made = CellRun(
+            id=f"r{number}", session_id="s", seq=number, notebook="nb.ipynb", cell_id=f"c{cell}", execution_count=number + 1, source="", crc=0,
+            started=f"2013-01-01T00:00:{number:02d}.000000Z", seconds=0.0, status="error" if failed else "ok",
+            reads=tuple(sorted(reads)), writes=tuple(sorted(writes)), unchanged=tuple(sorted(writes)) if unchanged else (),
+        )  # fmt: skip
+        kept.add(made, reads=dict.fromkeys(sorted(reads), "certain"), writes=dict.fromkeys(sorted(writes), "possible" if failed else "certain"))
+        if number == reordered:
+            kept.positions = {f"c{place}": 4 - place for place in range(5)}
+        assert kept.views() == cell_views(kept.runs, kept.edges, positions=kept.positions)
