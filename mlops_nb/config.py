@@ -18,14 +18,13 @@ class Settings:
     """The settings of `[tool.mlops_nb]`.
 
     `features` and `pipelines` are folders beside the notebooks' root, `kernel` a kernel's name ('' = the notebook's own),
-    `step_timeout` seconds for one cell of a step (0 = none), `warn_stale` whether a cell that reads stale names is told so.
+    `step_timeout` seconds for one cell of a step (0 = none).
     """
 
     features: str = "features"
     pipelines: str = "pipelines"
     kernel: str = ""
     step_timeout: float = 0.0
-    warn_stale: bool = True
 
 
 @dataclass(frozen=True, slots=True)
