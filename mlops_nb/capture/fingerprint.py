@@ -264,11 +264,15 @@ def entries_of(kind: type) -> Mapping[str, Any]:
 
 
 def attributes_of(value: Any, kind: type) -> dict[str, Any] | None:
-    """An instance's `__dict__` itself; None where it has none."""
+    """An instance's `__dict__` itself; None where it has none, or its class hides it."""
     if not _OFFSET(kind):
         return None
-    state = object.__getattribute__(value, "__dict__")
-    return state if type(state) is dict else None
+    for base in bases_of(kind):
+        entry = entries_of(base).get("__dict__")
+        if entry is not None:
+            state = entry.__get__(value, kind) if type(entry) is types.GetSetDescriptorType else None
+            return state if type(state) is dict else None
+    return None
 
 
 def _slots(kind: type) -> Iterator[Any]:

@@ -57,16 +57,16 @@ def shadowed_builtins(namespace: Mapping[str, Any], hidden: Mapping[str, Any], b
 def look_before(namespace: dict[str, Any], hidden: Mapping[str, Any], facts: Facts) -> tuple[Look, Resolved]:
     """The namespace before the cell runs, and what the functions it uses will reach."""
     resolved = resolve(facts.analysis.uses, facts.calls, namespace)
-    touched = (facts.analysis.uses | facts.analysis.mutates | resolved.reads) & namespace.keys()
+    names = namespace.copy()  # threads of the user's may write to the namespace meanwhile
+    touched = (facts.analysis.uses | facts.analysis.mutates | resolved.reads) & names.keys()
     if facts.analysis.dynamic:
-        touched |= {name for name in namespace if not _is_shells(name, hidden)}
-    prints = _prints(namespace, sorted(touched)[:MAX_TOUCHED])
+        touched |= {name for name in names if not _is_shells(name, hidden)}
+    prints = _prints(names, sorted(touched)[:MAX_TOUCHED])
     reached = frozenset().union(*(found.ids for found in prints.values() if found))
     aliases = (
-        [name for name, value in namespace.items() if id(value) in reached and name not in prints and not _is_shells(name, hidden)] if reached else []
+        [name for name, value in names.items() if id(value) in reached and name not in prints and not _is_shells(name, hidden)] if reached else []
     )
-    prints |= _prints(namespace, aliases[:MAX_TOUCHED])
-    names = namespace.copy()
+    prints |= _prints(names, aliases[:MAX_TOUCHED])
     for name in (facts.analysis.defs | facts.analysis.deletes | resolved.binds) & names.keys():
         names[name] = _stamp(names[name])
     return Look(names, prints), resolved

@@ -2,7 +2,6 @@
 
 import json
 import re
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_nb.errors import BadInput, NotebookError
 from mlops_nb.hashing import text_digest
 from mlops_nb.notebook.grammar import help_text, identifier, parse_line
+from mlops_nb.notebook.quiet import quiet
 from mlops_nb.records import Cell, CellKind
 
 if TYPE_CHECKING:
@@ -35,14 +35,15 @@ def read_notebook(path: str | Path, *, strict: bool = True) -> tuple[Cell, ...]:
     tags are wrong as plain code instead of raising BadInput. Raises NotebookError with the path and the reason.
     """
     file = Path(path)
-    found = [_cell(entry, index, file.name, strict=strict) for index, entry in enumerate(_entries(file)) if entry.get("cell_type") == "code"]
-    return _unique_tests(found)
+    entries = _entries(file)
+    named = enumerate(zip(entries, _ids(entries, file.name), strict=True))
+    return _unique_tests([_cell(entry, name, index, file.name, strict=strict) for index, (entry, name) in named if name])
 
 
 def cell_ids(path: str | Path) -> tuple[str, ...]:
     """The ids of the code cells in order, without parsing them; raises NotebookError."""
     file = Path(path)
-    return tuple(_id(entry, index, file.name) for index, entry in enumerate(_entries(file)) if entry.get("cell_type") == "code")
+    return tuple(name for name in _ids(_entries(file), file.name) if name)
 
 
 def source_id(source: str) -> str:
@@ -77,8 +78,7 @@ def plain_python(source: str) -> str:
     text = _without_code_magics(source)
     blank = text[: len(text) - len(text.lstrip())].count("\n")  # IPython takes blank lines off the top
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             return "\n" * blank + _transformer().transform_cell(text)
     except (SyntaxError, ValueError, AssertionError, IndexError):
         return text
@@ -170,12 +170,11 @@ def _entries(file: Path) -> list[dict[str, Any]]:
     return cells
 
 
-def _cell(entry: Mapping[str, Any], index: int, notebook: str, *, strict: bool) -> Cell:
+def _cell(entry: Mapping[str, Any], name: str, index: int, notebook: str, *, strict: bool) -> Cell:
     source = _source(entry, notebook, index)
     metadata = entry.get("metadata")
     tags = metadata.get("tags", ()) if isinstance(metadata, dict) else ()
     tags = tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else ()
-    name = _id(entry, index, notebook)
     try:
         return parse_cell(source, id=name, index=index, tags=tags, notebook=notebook)
     except BadInput:
@@ -184,9 +183,19 @@ def _cell(entry: Mapping[str, Any], index: int, notebook: str, *, strict: bool) 
         return Cell(id=name, index=index, source=source, tags=tags, body=source, notebook=notebook)
 
 
-def _id(entry: Mapping[str, Any], index: int, notebook: str) -> str:
-    own = entry.get("id")
-    return own if isinstance(own, str) and own else f"{index}-{text_digest(str(index), _source(entry, notebook, index))[:8]}"
+def _ids(entries: Iterable[Mapping[str, Any]], notebook: str) -> list[str]:
+    """The id of each cell, '' for one that holds no code; a second cell of one id (a bad merge) is named like a cell without an id."""
+    taken = {""}
+    found = []
+    for index, entry in enumerate(entries):
+        if entry.get("cell_type") != "code":
+            found.append("")
+            continue
+        own = entry.get("id")
+        name = own if isinstance(own, str) and own not in taken else f"{index}-{text_digest(str(index), _source(entry, notebook, index))[:8]}"
+        taken.add(name)
+        found.append(name)
+    return found
 
 
 def _source(entry: Mapping[str, Any], notebook: str, index: int) -> str:

@@ -6,12 +6,12 @@ body is taken to run at least once, a `try` body to run whole or to end in one o
 
 import ast
 import re
-import warnings
 from dataclasses import dataclass, field
 
 from mlops_nb.errors import BadInput
 from mlops_nb.notebook import scopes
 from mlops_nb.notebook.grammar import parse_line
+from mlops_nb.notebook.quiet import quiet
 from mlops_nb.notebook.scopes import Free
 from mlops_nb.records import Analysis
 
@@ -52,8 +52,7 @@ def follow(source: str, *, builtins: frozenset[str]) -> Facts:
 def parse(source: str) -> ast.Module | str:
     """The module (top-level await and return allowed), or why it cannot be parsed."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             tree = compile(source, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
     except SyntaxError as error:
         return f"SyntaxError: {error.msg} (line {error.lineno})"

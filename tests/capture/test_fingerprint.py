@@ -1,3 +1,4 @@
+import asyncio
 import collections
 import random
 import time
@@ -58,6 +59,13 @@ def test_a_change_shows_and_looking_changes_nothing(make, change):
     assert before.whole
     change(value)
     assert fingerprint(value).digest != before.digest
+
+
+def test_what_hides_its_attributes_is_not_whole():
+    async def task():
+        return fingerprint(asyncio.current_task())
+
+    assert not asyncio.run(task()).whole  # has a __dict__ that no attribute leads to
 
 
 class Looped:

@@ -238,6 +238,10 @@ HOSTILE = """
 class Hostile:
     def _no(self, *args, **kwargs): raise SystemExit("touched")
     __eq__ = __hash__ = __repr__ = __str__ = __len__ = __iter__ = __bool__ = __getattr__ = __contains__ = __getitem__ = __reduce__ = _no
+    @property
+    def __dict__(self): raise SystemExit("looked into")
+    @property
+    def __class__(self): raise SystemExit("asked")
 class HostileList(list):
     __eq__ = __hash__ = __repr__ = __len__ = __iter__ = __getitem__ = Hostile._no
 class HostileDict(dict):
@@ -261,6 +265,18 @@ def test_no_code_of_the_users_classes_runs(nb):
     assert [r.status for r in nb.runs] == ["ok"] * 4
     assert nb.watcher.failures == 0
     assert {"b", "d"} <= set(nb.runs[-1].writes)
+
+
+def test_threads_may_bind_names_while_a_cell_is_looked_at(nb):
+    nb.run(
+        "stop = []\ndef work():\n    while not stop:\n        for n in range(400):\n            globals()[f'g{n}'] = n\n            globals().pop(f'g{n - 1}', 0)"
+    )
+    nb.run("import threading\nthread = threading.Thread(target=work)\nthread.start()")
+    for n in range(60):
+        nb.run(f"exec('x{n} = []')")
+    nb.run("stop.append(1)\nthread.join()")
+    assert nb.watcher.failures == 0
+    assert len(nb.runs) == 63
 
 
 def test_ten_thousand_names_and_a_huge_list_are_no_matter(nb):

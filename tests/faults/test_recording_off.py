@@ -37,3 +37,11 @@ def test_a_full_disk_leaves_cells_alone_and_says_so_once(start_kernel) -> None:
     while not kernel.run("y = 1", "e1").deltas[-1]["recording"]["on"]:
         assert time.monotonic() < deadline, "recording does not come back once there is room again"
         time.sleep(0.2)
+
+
+def test_a_library_s_warning_that_python_shows_once_is_shown_once(start_kernel, tmp_path: Path) -> None:
+    (tmp_path / "library.py").write_text("import warnings\ndef use(): warnings.warn('careful')")
+    kernel = start_kernel()
+    assert kernel.run("%load_ext mlops_nb", "c0").status == "ok"
+    kernel.run("import library", "c1")
+    assert ["careful" in kernel.run(f"library.use()\n{number} + 1", f"c{number}").stderr for number in range(2, 5)] == [True, False, False]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_nb.errors import BadInput, NotebookError
-from mlops_nb.notebook.cells import help_text, parse_cell, read_notebook, source_id
+from mlops_nb.notebook.cells import cell_ids, help_text, parse_cell, read_notebook, source_id
 from mlops_nb.notebook.grammar import OPTIONS, parse_line, parse_metrics, ttl_seconds
 
 
@@ -175,6 +175,16 @@ def test_old_notebooks_get_stable_ids(tmp_path):
     assert first == second
     assert first[0].id.startswith("0-")
     assert first[0].source == "x = 1\ny = 2"
+
+
+def test_a_second_cell_of_one_id_gets_another_that_stays(write_notebook):
+    path = write_notebook("x = 1", "y = x", "z = y")
+    document = json.loads(path.read_text())
+    document["cells"][1]["id"] = "c0"
+    path.write_text(json.dumps(document))
+    names = [cell.id for cell in read_notebook(path)]
+    assert (names[0], names[2], len(set(names))) == ("c0", "c2", 3)
+    assert names == [cell.id for cell in read_notebook(path)] == list(cell_ids(path))
 
 
 def test_nbformat_3(tmp_path):
