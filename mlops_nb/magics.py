@@ -6,7 +6,7 @@ Each magic reads its line and hands over to the Project; nothing is decided here
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +14,19 @@ from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
 from IPython.display import display
 
+from mlops_nb.capture.files import unseen
 from mlops_nb.capture.watch import Watcher
 from mlops_nb.cli import Session as CommandSession
 from mlops_nb.cli import cli
 from mlops_nb.display import Report
 from mlops_nb.errors import BadInput, MlopsError
 from mlops_nb.notebook.cells import help_text, parse_cell, plain_python
-from mlops_nb.project import Project, new_id
+from mlops_nb.project import Project, new_id, unknown_variable
 from mlops_nb.project.panel import DELTA_MIME, DISPLAY_ID, delta_payload
 from mlops_nb.records import Cell, CellRun, CellView, Edge
 
 _ATTRIBUTE = "_mlops_nb"
+CELL_MAGICS = ("step", "feature", "test")
 
 
 class Loaded:
@@ -139,7 +141,7 @@ class MlopsMagics(Magics):
 
     @line_cell_magic
     def step(self, line: str, cell: str | None = None) -> None:
-        """Inside a component's kernel: `%step load` and `%step save`. As a cell magic it only marks the cell."""
+        """`%%step NAME` marks a cell; `%step load` and `%step save` stand in a promoted pipeline's notebooks."""
         from mlops_nb.pipeline import step
 
         if cell is not None:
@@ -157,6 +159,7 @@ class MlopsMagics(Magics):
     @cell_magic
     def feature(self, line: str, cell: str) -> Any:
         """Compute a feature view, bind its frame to NAME and register it."""
+        __tracebackhide__ = True
         from mlops_nb.pipeline import step
 
         parsed = self.loaded.cell("feature", line, cell)
@@ -214,30 +217,33 @@ class MlopsMagics(Magics):
         return shown(version, loaded.project.models.gate(version))
 
     @line_magic
-    def mlops(self, line: str) -> Report | None:
+    def mlops(self, line: str) -> Any:
         """Run any `mlops-nb` command here: `%mlops COMMAND [OPTIONS]`, e.g. `%mlops status`, `%mlops feature search weather`.
 
-        `%mlops --help` lists the commands.
+        `%mlops --help` lists the commands. With `--json` the answer is Python lists and dicts, to be used in the next cell as `_`.
         """
         return run_command(shlex.split(line), self.loaded.project)
 
 
-def run_command(arguments: Sequence[str], project: Project) -> Report | None:
-    """Run a command of `mlops-nb` on `project`; its report comes back for rich display, a failed one is shown and raised."""
+def run_command(arguments: Sequence[str], project: Project) -> Any:
+    """Run a command of `mlops-nb` on `project`; its report comes back for rich display (with `--json` its data), a failed one is shown and raised."""
     import click
 
+    session = CommandSession(project=project)
     try:
-        report = cli.main(list(arguments) or ["--help"], prog_name="%mlops", standalone_mode=False, obj=CommandSession(project=project))
+        with unseen():  # what a command reads is not the cell's data
+            report = cli.main(list(arguments) or ["--help"], prog_name="%mlops", standalone_mode=False, obj=session)
     except click.ClickException as error:
         raise BadInput(error.format_message(), where="%mlops") from None
     except click.Abort:
         raise MlopsError(f"%mlops {shlex.join(arguments)} was interrupted") from None
     if not isinstance(report, Report):
         return None
+    answer = report.data if session.as_json else report
     if report.exit_code:
-        display(report)  # type: ignore[no-untyped-call]
+        display(answer)  # type: ignore[no-untyped-call]
         raise MlopsError(f"%mlops {shlex.join(arguments)} ended with exit code {report.exit_code}")
-    return report
+    return answer
 
 
 def take_off_step_line(lines: list[str]) -> list[str]:
@@ -245,13 +251,14 @@ def take_off_step_line(lines: list[str]) -> list[str]:
 
     Whatever is wrong with the line is left for the %%step magic to say: an input transformer must not raise.
     """
-    if not lines or not lines[0].startswith("%%step") or lines[0].rstrip().endswith("?"):
+    first = next((i for i, line in enumerate(lines) if line.strip()), 0)
+    if not lines or not lines[first].startswith("%%step") or lines[first].rstrip().endswith("?"):
         return lines
     try:
-        parse_cell(lines[0], id="")
+        parse_cell(lines[first], id="")
     except MlopsError:
         return lines
-    return ["# " + lines[0], *lines[1:]]
+    return [*lines[:first], "# " + lines[first], *lines[first + 1 :]]
 
 
 def notebook_path(shell: InteractiveShell) -> Path | None:
@@ -269,11 +276,18 @@ def kernel_id(shell: InteractiveShell) -> str:
     return name.removeprefix("kernel-")
 
 
-def _variable(namespace: dict[str, Any], name: str, *, where: str) -> Any:
-    from mlops_nb.errors import NotFound
+def _misplaced(kind: str) -> Callable[[str], None]:
+    """What answers a `%%step` further down than the first line, where IPython takes it for a line magic named `%step`."""
 
+    def refuse(line: str) -> None:
+        raise BadInput(f"%%{kind} {line}".rstrip() + " does not stand in the first line of its cell", hint="put it above all else, comments too")
+
+    return refuse
+
+
+def _variable(namespace: dict[str, Any], name: str, *, where: str) -> Any:
     if name not in namespace:
-        raise NotFound.named("variable", name, (n for n in namespace if not n.startswith("_")), where=where)
+        raise unknown_variable(name, namespace, where=where)
     return namespace[name]
 
 
@@ -287,6 +301,8 @@ def load(shell: InteractiveShell) -> Loaded:
     magics = MlopsMagics(shell)
     magics.loaded = loaded
     shell.register_magics(magics)
+    for kind in CELL_MAGICS:
+        shell.magics_manager.register_function(_misplaced(kind), "line", f"%{kind}")
     loaded.start()
     setattr(shell, _ATTRIBUTE, loaded)
     loaded.warn_once()
@@ -299,6 +315,8 @@ def unload(shell: InteractiveShell) -> None:
     if not isinstance(loaded, Loaded):
         return
     loaded.stop()
+    for kind in CELL_MAGICS:
+        shell.magics_manager.magics["line"].pop(f"%{kind}", None)
     for kind, names in MlopsMagics.magics.items():
         for name in names:
             shell.magics_manager.magics[kind].pop(name, None)

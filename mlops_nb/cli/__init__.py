@@ -35,12 +35,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Session:
-    """What every command gets: the project (opened when first asked for) and the flags of the whole command line."""
+    """What every command gets: the project (opened when first asked for) and the flags of the whole command line.
+
+    `as_json` says after the command whether JSON was asked for.
+    """
 
     def __init__(self, start: Path | None = None, project: Any = None, *, debug: bool = False) -> None:
         self.start = start
         self.debug = debug
         self.given = project
+        self.as_json = False
 
     @cached_property
     def project(self) -> Any:
@@ -71,7 +75,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--project", "start", type=click.Path(path_type=Path), help="A folder of the project (default: here).")
+@click.option("--project", "start", type=click.Path(path_type=Path, exists=True, file_okay=False), help="A folder of the project (default: here).")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 @click.version_option(package_name="mlops_nb")
 @click.pass_context
@@ -92,8 +96,9 @@ def cli(ctx: click.Context, start: Path | None, debug: bool) -> None:  # noqa: F
 def _answer(ctx: click.Context, /, report: Report | None, **_: object) -> Report | None:
     """Print the report in a terminal; in a notebook (`ctx.obj.given`) it is returned for rich display."""
     session: Session = ctx.obj
+    session.as_json = bool(ctx.meta.get("mlops_nb.json"))
     if session.given is None and isinstance(report, Report):
-        click.echo(_shown(report, as_json=bool(ctx.meta.get("mlops_nb.json"))))
+        click.echo(_shown(report, as_json=session.as_json))
     return report
 
 

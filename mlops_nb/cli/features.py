@@ -80,7 +80,7 @@ def show(session: Session, name: str) -> Report:
     )
 
 
-@feature.command()
+@feature.command(short_help="Find feature views by words.")
 @click.argument("text", nargs=-1, required=True)
 @json_option
 @click.pass_obj

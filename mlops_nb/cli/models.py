@@ -64,7 +64,7 @@ def show(session: Session, reference: str) -> Report:
     return shown(version, models.gate(version))
 
 
-@model.command()
+@model.command(short_help="Show what made a version.")
 @click.argument("reference", metavar=REFERENCE)
 @json_option
 @click.pass_obj

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,7 +47,7 @@ def _literal(text: str) -> Any:
 
 _parameters = click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter for this run; may be repeated.")
 _kernel = click.option("--kernel", default="", metavar="NAME", help="A kernel spec (default: this Python).")
-_progress = click.option("--progress/--no-progress", default=None, help="A progress bar (default: in a terminal only).")
+_progress = click.option("--progress/--no-progress", default=None, help="A progress bar (default: in a terminal or a notebook).")
 
 
 @click.command()
@@ -172,11 +173,11 @@ def show(session: Session, run: str) -> Report:
 def promotion_report(promotion: "Promotion", notebook: str) -> Report:
     """What a promotion made, or would make."""
     pipeline, verb = promotion.pipeline, "would write" if promotion.dry_run else "wrote"
-    notes = [f"{verb} {path}" for path in map(str, promotion.written)] + [f"removed {path}" for path in promotion.removed]
+    notes = [f"{verb} {_from_here(path)}" for path in promotion.written] + [f"removed {_from_here(path)}" for path in promotion.removed]
     return Report(
         title=f"{pipeline.name}: {len(pipeline.components)} components, version {pipeline.version[:8]}",
         tables=(_components_table(pipeline),),
-        notes=(*(notes or ["its files are up to date"]), f"Next: mlops-nb run {notebook}"),
+        notes=(*(notes or ["its files are up to date"]), f"Next: mlops-nb run {notebook if promotion.dry_run else pipeline.name}"),
         data={
             "name": pipeline.name,
             "version": pipeline.version,
@@ -187,6 +188,10 @@ def promotion_report(promotion: "Promotion", notebook: str) -> Report:
             "dry_run": promotion.dry_run,
         },
     )
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _components_table(pipeline: Pipeline) -> Table:

@@ -3,12 +3,15 @@
 import getpass
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from mlops_nb.capture.files import unseen
 from mlops_nb.config import Layout, Settings, find_layout, read_settings
+from mlops_nb.errors import NotFound
+from mlops_nb.notebook.scopes import SHELL_NAMES
 from mlops_nb.records import Fact, now_text
 from mlops_nb.store.artifacts import ArtifactStore
 from mlops_nb.store.registry import Registry
@@ -37,8 +40,9 @@ class Project:
 
     @cached_property
     def settings(self) -> Settings:
-        """`[tool.mlops_nb]` of the project's pyproject.toml."""
-        return read_settings(self.layout.root)
+        """`[tool.mlops_nb]` of the project's pyproject.toml; no file of the cell that is the first to need it."""
+        with unseen():
+            return read_settings(self.layout.root)
 
     @cached_property
     def notebooks(self) -> "Notebooks":
@@ -102,6 +106,11 @@ def actor() -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "unknown"
+
+
+def unknown_variable(name: str, namespace: Iterable[str], *, where: str, hint: str = "") -> NotFound:
+    """An error for a name that is not in the user's namespace, with near names; what IPython itself puts there is no candidate."""
+    return NotFound.named("variable", name, (n for n in namespace if not n.startswith("_") and n not in SHELL_NAMES), where=where, hint=hint)
 
 
 def event(verb: str, about: str, payload: Mapping[str, Any] | None = None, *, cause: str = "", human: bool = True) -> Fact:

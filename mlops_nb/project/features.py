@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_nb.errors import BadInput, NotFound, RecordingOff, RegistryError
 from mlops_nb.features.define import attributes, definition, function
 from mlops_nb.features.offline import ATTRIBUTE, check_frame
-from mlops_nb.project import event, new_id
+from mlops_nb.project import event, new_id, unknown_variable
 from mlops_nb.records import ArtifactRef, Cell, Fact, FeatureView, now_text, utc_text
 from mlops_nb.store.codec import from_json
 
@@ -75,6 +75,7 @@ class Features:
         `sources` is the plain Python of the notebook's cells so far. Outside a headless step the definition file is written where it
         changed. Raises BadInput or NotFound naming the cell; what the cell's own code raises passes through.
         """
+        __tracebackhide__ = True
         view, text = definition(cell, sources=sources)
         if step is not None:
             view = replace(view, notebook=step.notebook)
@@ -175,10 +176,10 @@ class Features:
 
 def computed(cell: Cell, view: FeatureView, namespace: dict[str, Any]) -> Any:
     """What the cell's function gives for the namespace's data; tracebacks show the cell's own lines."""
+    __tracebackhide__ = True
     missing = [name for name in view.inputs if name not in namespace]
     if missing:
-        known = [name for name in namespace if not name.startswith("_")]
-        raise NotFound.named("variable", missing[0], known, where=cell.where, hint=f"run the cell that makes {missing[0]} first")
+        raise unknown_variable(missing[0], namespace, where=cell.where, hint=f"run the cell that makes {missing[0]} first")
     filename = f"<%%feature {cell.name} of {cell.where}>"
     linecache.cache[filename] = (len(cell.source), None, cell.source.splitlines(keepends=True), filename)
     scope: dict[str, Any] = {}

@@ -45,9 +45,9 @@ class Pipelines:
         """Make a pipeline out of a notebook's cells, write its files and record it. Raises PromotionRefused, NotebookError, BadInput."""
         pipeline = self.build(notebook, name=name)
         folder = self.folder(pipeline.name)
+        self._check_owner(pipeline, folder)
         if dry_run:
             return Promotion(pipeline, folder, changed_files(pipeline, folder), dry_run=True)
-        self._check_owner(pipeline, folder)
         written, removed = write_pipeline(pipeline, folder)
         self._record(pipeline)
         return Promotion(pipeline, folder, written, removed)
@@ -55,6 +55,8 @@ class Pipelines:
     def build(self, notebook: str | Path, *, name: str = "") -> Pipeline:
         """The pipeline that a notebook makes, nothing written."""
         path = self._notebook(notebook)
+        if name and name != (fit := pipeline_name(Path(name))):
+            raise BadInput(f"--name: {name!r} is not fit for a folder", hint=f"letters, digits, _ and - are: {fit}")
         cells = read_notebook(path)
         recorded = self.project.relative(path)
         return build(

@@ -33,7 +33,7 @@ SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How to run: parameters, kernel spec ('': the settings', else this interpreter's), a progress bar (None: in a terminal only)."""
+    """How to run: parameters, kernel spec ('': the settings', else this interpreter's), a progress bar (None: in a terminal or a notebook)."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
     kernel: str = ""
@@ -46,15 +46,16 @@ def environment_key(lock: str) -> str:
 
 
 class Progress:
-    """One bar over all cells of a run, on stderr."""
+    """One bar over all cells of a run: on stderr, in a notebook on stdout, since Jupyter paints stderr as an error."""
 
     def __init__(self, total: int, *, shown: bool | None) -> None:
         self.bar: tqdm_type[Any] | None = None
         self.base = 0
-        if sys.stderr.isatty() if shown is None else shown:
+        in_notebook = type(sys.stdout).__module__ == "ipykernel.iostream"
+        if in_notebook or sys.stderr.isatty() if shown is None else shown:
             from tqdm import tqdm
 
-            self.bar = tqdm(total=total, unit="cell", file=sys.stderr, leave=False, dynamic_ncols=True)
+            self.bar = tqdm(total=total, unit="cell", file=sys.stdout if in_notebook else sys.stderr, leave=False, dynamic_ncols=True)
 
     def begins(self, name: str) -> None:
         """Show which step runs."""

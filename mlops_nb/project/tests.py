@@ -11,7 +11,7 @@ from mlops_nb.capture.files import unseen
 from mlops_nb.display import Report, Table, shorten
 from mlops_nb.errors import GateBlocked, MlopsError, NotebookError, NotFound, NotStorable, RecordingOff
 from mlops_nb.notebook.cells import read_notebook
-from mlops_nb.project import event, new_id
+from mlops_nb.project import event, new_id, unknown_variable
 from mlops_nb.records import ArtifactRef, Cell, Fact, TestCase, TestResult, now_text
 from mlops_nb.store.codec import from_json
 from mlops_nb.store.redaction import MARK
@@ -99,7 +99,7 @@ class Tests:
         case = self._case(cell, sources, step)
         for name in case.on:
             if name not in namespace:
-                raise NotFound.named("variable", name, (n for n in namespace if not n.startswith("_")), where=cell.where)
+                raise unknown_variable(name, namespace, where=cell.where)
         self.register(case, in_step=step is not None)
         digests, notes = self._digests(case, namespace, made_by=f"{step.run_id}/{step.component}" if step else "")
         run = run_test(case, namespace)
@@ -252,6 +252,9 @@ class Tests:
             if not any(case.name == name for case in standing):
                 raise NotFound.named("test", name, (case.name for case in standing))
         path = self.project.relative(notebook) if notebook else None
+        with_tests = {case.notebook for case in standing}
+        if notebook and path not in with_tests and not Path(notebook).is_file():
+            raise NotFound.named("notebook", notebook, with_tests)
         return tuple(
             case for case in standing
             if (not names or case.name in names) and kind in (None, case.kind) and path in (None, case.notebook)

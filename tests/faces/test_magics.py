@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+from mlops_nb.config import find_layout
+from mlops_nb.project import Project
+
 FRAME = """
 import pandas as pd
 readings = pd.DataFrame({"station": ["a", "a", "b"], "at": pd.to_datetime(["2013-01-01", "2013-01-02", "2013-01-01"]), "wind": [1.0, 2.0, 3.0]})
@@ -27,6 +30,24 @@ def test_a_bad_step_line_says_what_is_wrong_in_one_line(start_kernel) -> None:
     assert answer.status == "error"
     assert len(answer.traceback.splitlines()) <= 3
     assert "step" in answer.traceback
+
+
+def test_a_step_line_below_a_comment_says_where_it_belongs(start_kernel) -> None:
+    kernel = loaded(start_kernel)
+    for kind, line in (("step", "first"), ("test", "data"), ("feature", "f --entity a --timestamp t")):
+        answer = kernel.run(f"# the data\n%%{kind} {line}\nassert True", "c1")
+        assert answer.ename == "BadInput"
+        assert f"%%{kind} {line} does not stand in the first line" in answer.traceback
+    assert kernel.run("\n%%step first\nx = 5\nx", "c2").text == "5"
+
+
+def test_an_error_in_a_feature_cell_shows_the_users_lines_alone(start_kernel) -> None:
+    kernel = loaded(start_kernel)
+    kernel.run(FRAME, "c1")
+    failed = kernel.run('%%feature f --entity station --timestamp at\nreadings["windd"]', "c2")
+    assert failed.ename == "KeyError"
+    assert "readings[" in failed.traceback
+    assert "features.py" not in failed.traceback
 
 
 def test_a_feature_cell_binds_its_frame_writes_its_file_and_is_found(start_kernel, tmp_path: Path) -> None:
@@ -72,6 +93,38 @@ def test_an_unknown_command_or_variable_names_near_ones(start_kernel) -> None:
     assert "status" in kernel.run("%mlops statu", "c1").traceback
     kernel.run("classifier = 1", "c2")
     assert "classifier" in kernel.run("%model m clasifier", "c3").traceback
+
+
+def test_near_names_are_the_users_own(start_kernel) -> None:
+    kernel = loaded(start_kernel)
+    kernel.run("height = 3", "c1")
+    for cell in ("%model m xyz", "%%test data --on xyz\nassert True"):
+        answer = kernel.run(cell, "c2")
+        assert "no variable named 'xyz'; there are: height" in answer.traceback
+        assert "get_ipython" not in answer.traceback
+
+
+def test_json_in_a_notebook_is_data_to_go_on_with(start_kernel) -> None:
+    kernel = loaded(start_kernel)
+    kernel.run("%mlops doctor --json", "c1")
+    assert kernel.run("sorted(_[0])", "c2").text == "['found', 'level', 'remedy', 'what']"
+
+
+def test_a_run_in_a_notebook_shows_its_progress_and_no_file_of_ours_is_the_cells(start_kernel, write_notebook, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.mlops_nb]\n")
+    path = write_notebook("%%step one\nx = 1", "%%step two\ny = x + 1", name="small.ipynb")
+    kernel = loaded(start_kernel, JPY_SESSION_NAME=str(tmp_path / "other.ipynb"))
+    ran = kernel.run(f"%mlops run {path.name}", "c1")
+    assert "small: passed" in ran.text, ran.traceback
+    assert "two" in ran.stdout
+    assert "cell/s" in ran.stdout
+    assert ran.stderr == ""
+    kernel.run(FRAME, "c2")
+    assert kernel.run("%%feature f --entity station --timestamp at\nreadings", "c3").status == "ok"
+    kernel.run("%unload_ext mlops_nb", "c4")
+    with Project(find_layout(tmp_path, {}), environ={}) as project:
+        rows = project.registry.rows("select cell_id, files from cell_run where notebook = 'other.ipynb'")
+    assert {row["cell_id"]: row["files"] for row in rows} == dict.fromkeys(("load", "c1", "c2", "c3"), "[]")
 
 
 def test_commands_can_be_asked_for_help_in_the_notebook(start_kernel) -> None:

@@ -250,7 +250,7 @@ def test_commands_list_show_and_search(filled):
     assert "def recent_lateness(weather):" in text
     text, data = command(filled, "feature", "search", "weather")
     assert [row["name"] for row in data["features"]] == ["airport_weather"]
-    for shown in ("airport_weather", "origin", "ops", "weather, hourly", "Weather at the airport", "3", "2013-07-04T11:00"):
+    for shown in ("airport_weather", "origin", "ops", "weather, hourly", "Weather at the airport", "3", "2013-07-04 11:00"):
         assert shown in text
     text, data = command(filled, "feature", "search", "wether")
     assert data == {"features": [], "near": ["airport_weather"]}

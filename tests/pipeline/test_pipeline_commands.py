@@ -49,6 +49,8 @@ def test_promote_says_what_it_made(command):
     assert made["written"] == dry["written"]
     again = command("promote", "nb.ipynb")
     assert "its files are up to date" in again.stdout
+    assert "Next: mlops-nb run nb\n" in again.stdout
+    assert "would write pipelines/sums/load.ipynb" in command("promote", "nb.ipynb", "--name", "sums", "--dry-run").stdout
 
 
 def test_run_plan_show_and_runs_agree(command):
@@ -89,6 +91,11 @@ def test_a_failed_run_ends_with_its_error_and_code(command):
         (("run", "nb", "-p", "n=77", "--kernel", "python4"), 2, "no kernel named 'python4'; did you mean 'python3'"),
         (("show", "zzz"), 2, "no run named 'zzz'"),
         (("promote", "nope.ipynb"), 2, "no notebook named 'nope.ipynb'"),
+        (("promote", "nb.ipynb", "--name", "../nb"), 2, "'../nb' is not fit for a folder"),
+        (("promote", "nb.ipynb", "--name", "my sums"), 2, "letters, digits, _ and - are: my_sums"),
+        (("runs", "--limit", "0"), 2, "0 is not in the range"),
+        (("--project", "nope", "status"), 2, "Directory 'nope' does not exist"),
+        (("test", "--notebook", "nbb.ipynb"), 2, "no notebook named 'nbb.ipynb'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
