@@ -1,5 +1,6 @@
 """Where a project's things are, and its settings: `[tool.mlops_nb]` in pyproject.toml and MLOPS_NB_HOME."""
 
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -63,7 +64,7 @@ class Layout:
 def find_layout(start: Path, environ: Mapping[str, str] = os.environ) -> Layout:
     """The project that `start` (a folder or file) belongs to: MLOPS_NB_HOME, else `.mlops_nb` upwards, else the git root, else `start`."""
     folder = start.resolve()
-    if folder.is_file() or folder.suffix:
+    if not folder.is_dir() and (folder.exists() or folder.suffix):
         folder = folder.parent
     if given := environ.get(HOME_VARIABLE):
         home = Path(given).expanduser().resolve()
@@ -82,9 +83,14 @@ def read_settings(root: Path) -> Settings:
     if not file.is_file():
         return Settings()
     try:
-        table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("mlops_nb", {})
+        tool = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {})
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"not valid TOML: {error}", where=str(file)) from error
+    except OSError as error:
+        raise BadInput(f"cannot be read: {error.strerror}", where=str(file)) from error
+    table = tool.get("mlops_nb", {}) if isinstance(tool, dict) else tool
+    if not isinstance(table, dict):
+        raise BadInput(f"must be a table, not {table!r}", where=f"{file} [tool.mlops_nb]")
     known = {f.name: f.default for f in fields(Settings)}
     for key, value in table.items():
         if key not in known:
@@ -92,4 +98,7 @@ def read_settings(root: Path) -> Settings:
         wanted = type(known[key])
         if type(value) is not wanted and not (wanted is float and type(value) is int):
             raise BadInput(f"{key} must be {wanted.__name__}, not {value!r}", where=f"{file} [tool.mlops_nb]")
-    return Settings(**table)
+    found = Settings(**table)
+    if not 0 <= found.step_timeout < math.inf:
+        raise BadInput(f"step_timeout must be seconds, not {found.step_timeout}", where=f"{file} [tool.mlops_nb]")
+    return found

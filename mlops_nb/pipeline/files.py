@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mlops_nb.errors import BadInput
+from mlops_nb.errors import BadInput, MlopsError
 from mlops_nb.notebook.cells import read_notebook
+from mlops_nb.notebook.grammar import identifier
 from mlops_nb.pipeline.component import digest_of, literals, version_of
 from mlops_nb.records import Cell, Component, Pipeline
 
@@ -73,11 +74,17 @@ def all_parameters(pipeline: Pipeline) -> dict[str, Any]:
 
 
 def write_pipeline(pipeline: Pipeline, folder: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-    """Write `pipeline` into `folder`; returns the files written and the notebooks removed because their component is gone."""
-    texts = {folder / f"{component.name}.ipynb": notebook_text(component_notebook(component)) for component in pipeline.components}
-    texts[folder / MANIFEST] = manifest_text(pipeline)
-    folder.mkdir(parents=True, exist_ok=True)
-    gone = tuple(sorted(path for path in folder.glob("*.ipynb") if path not in texts))
+    """Write `pipeline` into `folder`; returns the files written and the notebooks removed because their component is gone.
+
+    Only notebooks made here are replaced and removed. Raises BadInput where another stands in a component's place, MlopsError where
+    nothing can be written.
+    """
+    texts = _texts(pipeline, folder)
+    known = known_components(folder)
+    for path in texts.keys() - {folder / MANIFEST}:
+        if path.exists() and path.stem not in known and not _is_component(path):
+            raise BadInput("is no component's notebook and would be overwritten", where=str(path), hint="move it, or give the step another name")
+    gone = tuple(sorted(path for path in folder.glob("*.ipynb") if path not in texts and _is_component(path)))
     for path in gone:
         path.unlink()
     return tuple(path for path, text in texts.items() if write_if_changed(path, text)), gone
@@ -85,9 +92,36 @@ def write_pipeline(pipeline: Pipeline, folder: Path) -> tuple[tuple[Path, ...], 
 
 def changed_files(pipeline: Pipeline, folder: Path) -> tuple[Path, ...]:
     """The files that `write_pipeline` would write."""
+    return tuple(path for path, text in _texts(pipeline, folder).items() if not _says(path, text))
+
+
+def _texts(pipeline: Pipeline, folder: Path) -> dict[Path, str]:
     texts = {folder / f"{component.name}.ipynb": notebook_text(component_notebook(component)) for component in pipeline.components}
-    texts[folder / MANIFEST] = manifest_text(pipeline)
-    return tuple(path for path, text in texts.items() if not _says(path, text))
+    return {**texts, folder / MANIFEST: manifest_text(pipeline)}
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """pipeline.toml as it stands; {} where there is none that can be read."""
+    try:
+        return tomllib.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def known_components(folder: Path) -> frozenset[str]:
+    """The components that pipeline.toml names."""
+    tables = read_manifest(folder).get("component")
+    named = (table.get("name") for table in tables if isinstance(table, dict)) if isinstance(tables, list) else ()
+    return frozenset(name for name in named if isinstance(name, str))
+
+
+def _is_component(path: Path) -> bool:
+    """Whether a notebook says that it was made here."""
+    try:
+        metadata = json.loads(path.read_text(encoding="utf-8"))["metadata"]
+        return isinstance(metadata["mlops_nb"]["component"], str)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def read_pipeline(folder: Path, modules: Mapping[str, str]) -> Pipeline:
@@ -100,20 +134,46 @@ def read_pipeline(folder: Path, modules: Mapping[str, str]) -> Pipeline:
         manifest = tomllib.loads(path.read_text(encoding="utf-8"))
         components = tuple(_read_component(folder, table, modules) for table in manifest.get("component", ()))
         name, notebook = str(manifest["name"]), str(manifest["notebook"])
-    except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"no valid pipeline: {error}", where=str(path), hint="promote the notebook again") from error
+    except KeyError as error:
+        raise _invalid(path, f"{error} is missing") from error
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise _invalid(path, str(error)) from error
+    if wrong := _contradiction(name, components, folder):
+        raise _invalid(path, wrong)
     return Pipeline(name=name, notebook=notebook, components=components, version=version_of(name, components))
 
 
+def _invalid(path: Path, why: str) -> BadInput:
+    return BadInput(f"no valid pipeline: {why}", where=str(path), hint="promote the notebook again")
+
+
+def _contradiction(name: str, components: tuple[Component, ...], folder: Path) -> str:
+    """What of a pipeline's table cannot be; '' for a good one."""
+    if name != folder.name:
+        return f"its name is {name!r}, its folder's {folder.name!r}"
+    given: dict[str, tuple[str, ...]] = {}
+    for component in components:
+        if component.name in given:
+            return f"two components are named {component.name}"
+        for wanted, maker in component.inputs.items():
+            if wanted not in given.get(maker, ()):
+                return f"component {component.name} takes `{wanted}` from {maker}, and no component of that name before it gives it out"
+        given[component.name] = component.outputs
+    return ""
+
+
 def _read_component(folder: Path, table: Mapping[str, Any], modules: Mapping[str, str]) -> Component:
-    cells = read_notebook(folder / f"{table['name']}.ipynb")
+    name, inputs, outputs = identifier(str(table["name"])), dict(table["inputs"]), table["outputs"]
+    if not isinstance(outputs, list) or not all(isinstance(text, str) for text in (*outputs, *inputs.values())):
+        raise TypeError(f"inputs and outputs of {name} must be names")
+    cells = read_notebook(folder / f"{name}.ipynb")
     own = {cell.id.removeprefix(OWN_PREFIX): cell for cell in cells if cell.id in OWN_CELLS}
     component = Component(
-        name=str(table["name"]),
+        name=name,
         cells=tuple(_featured(cell) for cell in cells if cell.id not in OWN_CELLS),
         support=f"{own['support'].source}\n" if "support" in own else "",
-        inputs=dict(table["inputs"]),
-        outputs=tuple(table["outputs"]),
+        inputs=inputs,
+        outputs=tuple(outputs),
         parameters=literals(own["parameters"]) if "parameters" in own else {},
     )
     return replace(component, digest=digest_of(component, modules))
@@ -132,9 +192,16 @@ def write_if_changed(path: Path, text: str) -> bool:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Replace `path` as a whole: a reader, or a crash, sees the old text or the new one."""
+    """Replace `path` as a whole: a reader, or a crash, sees the old text or the new one. Raises MlopsError where that cannot be."""
+    try:
+        _replace(path, text)
+    except OSError as error:
+        raise MlopsError(f"cannot be written: {error.strerror or error}", where=str(path)) from error
+
+
+def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogatepass", newline="\n") as file:
             file.write(text)
@@ -151,7 +218,7 @@ def write_atomically(path: Path, text: str) -> None:
 def _says(path: Path, text: str) -> bool:
     try:
         return path.read_bytes() == text.encode("utf-8", "surrogatepass")
-    except FileNotFoundError:
+    except OSError:
         return False
 
 

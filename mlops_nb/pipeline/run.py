@@ -8,6 +8,7 @@ import contextlib
 import logging
 import signal
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -129,14 +130,17 @@ def _plain(value: Any) -> Any:
 
 def _prepared(source: Path, parameters: Mapping[str, Any]) -> "NotebookNode":
     """The notebook to execute: upgraded, with the ids that `read_notebook` gives, no outputs, parameters injected."""
+    from nbformat import ValidationError
     from nbformat.reader import NotJSONError
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
     ids = {cell.index: cell.id for cell in read_notebook(source, strict=False)}
     try:
-        notebook = load_notebook_node(str(source))
-    except (OSError, ValueError, KeyError, AttributeError, NotJSONError) as error:
+        with warnings.catch_warnings():  # about doubled ids and the like, which are mended below
+            warnings.simplefilter("ignore")
+            notebook = load_notebook_node(str(source))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, NotJSONError, ValidationError) as error:
         raise NotebookError(f"is no notebook that can run: {error}", where=str(source)) from error
     for index, cell_id in ids.items():
         notebook.cells[index]["id"] = cell_id

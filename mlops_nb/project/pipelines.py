@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.capture.environment import lock_text
-from mlops_nb.errors import BadInput, NotFound
+from mlops_nb.errors import BadInput, NotFound, PromotionRefused
 from mlops_nb.hashing import sha256_hex, text_digest
 from mlops_nb.notebook.cells import plain_python, read_notebook
 from mlops_nb.pipeline import plan as planning
 from mlops_nb.pipeline.component import build, digest_of, literals
-from mlops_nb.pipeline.files import MANIFEST, changed_files, read_pipeline, write_pipeline
+from mlops_nb.pipeline.files import MANIFEST, OWN_CELLS, changed_files, read_manifest, read_pipeline, write_pipeline
 from mlops_nb.pipeline.wiring import imported_packages
 from mlops_nb.project import event, history, new_id
 from mlops_nb.records import Component, Fact, Pipeline, PlannedStep, RunResult, now_text
@@ -58,6 +58,8 @@ class Pipelines:
         if name and name != (fit := pipeline_name(Path(name))):
             raise BadInput(f"--name: {name!r} is not fit for a folder", hint=f"letters, digits, _ and - are: {fit}")
         cells = read_notebook(path)
+        if own := [cell for cell in cells if cell.id in OWN_CELLS]:
+            raise PromotionRefused("is a cell that mlops_nb made", where=own[0].where, hint="promote the notebook this component was made from")
         recorded = self.project.relative(path)
         return build(
             cells,
@@ -93,16 +95,15 @@ class Pipelines:
     def _notebook(self, notebook: str | Path) -> Path:
         path = Path(notebook)
         if not path.is_file():
-            near = (self.project.relative(p) for p in self.project.layout.root.glob("**/*.ipynb") if ".mlops_nb" not in p.parts)
+            found = (p for p in self.project.layout.root.glob("**/*.ipynb") if ".mlops_nb" not in p.parts and p.is_file())
+            near = map(self.project.relative, found)
             raise NotFound.named("notebook", str(notebook), near)
         return path.resolve()
 
     def _check_owner(self, pipeline: Pipeline, folder: Path) -> None:
         """Two notebooks of one name must not overwrite each other's pipeline."""
-        if not (folder / MANIFEST).is_file():
-            return
-        other = read_pipeline(folder, {}).notebook
-        if other != pipeline.notebook and (self.project.layout.root / other).is_file():
+        other = read_manifest(folder).get("notebook")
+        if isinstance(other, str) and other != pipeline.notebook and (self.project.layout.root / other).is_file():
             raise BadInput(f"pipeline {pipeline.name} belongs to {other}", where=pipeline.notebook, hint="promote it under another name: --name NAME")
 
     def _record(self, pipeline: Pipeline) -> None:

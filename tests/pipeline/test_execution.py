@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mlops_nb.errors import NotebookError, NotFound
+from mlops_nb.notebook.cells import read_notebook
 from mlops_nb.pipeline.run import KernelSetup, execute_notebook
 from mlops_nb.store.redaction import Redactor
 
@@ -108,6 +109,28 @@ def test_old_notebooks_without_ids_get_stable_ones(tmp_path):
         assert execute_notebook(path, target, kernel=KernelSetup(dict(os.environ), tmp_path)).error == ""
         ids.append([cell["id"] for cell in json.loads(target.read_text())["cells"]])
     assert ids[0] == ids[1]
+
+
+def test_cells_of_one_id_are_told_apart(tmp_path, write_notebook, recwarn):
+    path = write_notebook("1", "2")
+    path.write_text(path.read_text().replace('"c1"', '"c0"'))
+    told = []
+    ended = execute_notebook(
+        path, tmp_path / "out.ipynb", kernel=KernelSetup(dict(os.environ), tmp_path), on_cell=lambda _, __, cell: told.append(cell)
+    )
+    assert (ended.error, told) == ("", [*(cell.id for cell in read_notebook(path)), ""])
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"nbformat": 4', '"nbformat": 2'), ('"nbformat": 4', '"nbformat": "x"'), ('"metadata": {}', '"metadata": []')]
+)
+def test_a_file_that_papermill_cannot_take_is_named(tmp_path, old, new):
+    text = '{"cells": [{"cell_type": "code", "metadata": {}, "outputs": [], "source": "1"}], "metadata": {}, "nbformat": 4, "nbformat_minor": 4}'
+    path = tmp_path / "odd.ipynb"
+    path.write_text(text.replace(old, new))
+    with pytest.raises(NotebookError, match=r"odd\.ipynb: is no notebook that can run"):
+        execute_notebook(path, tmp_path / "out.ipynb", kernel=KernelSetup(dict(os.environ), tmp_path))
 
 
 def test_what_cannot_run_is_said_before_a_kernel_starts(tmp_path, write_notebook):

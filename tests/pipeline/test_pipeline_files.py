@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from mlops_nb.errors import BadInput, NotFound, PromotionRefused
+from mlops_nb.errors import BadInput, MlopsError, NotFound, PromotionRefused
 from mlops_nb.pipeline.files import component_notebook, notebook_text, read_pipeline, write_pipeline
 from mlops_nb.project import Project
 
@@ -134,7 +134,76 @@ def test_a_damaged_manifest_says_so(project, write_notebook):
 
 def test_writing_is_the_same_in_an_empty_folder(project, write_notebook, tmp_path):
     pipeline = project.pipelines.build(write_notebook(*CELLS))
-    for folder in (tmp_path / "a", tmp_path / "b"):
+    folders = tmp_path / "a" / "nb", tmp_path / "b" / "nb"
+    for folder in folders:
         write_pipeline(pipeline, folder)
-    assert all((tmp_path / "b" / path.name).read_bytes() == path.read_bytes() for path in (tmp_path / "a").iterdir())
-    assert read_pipeline(tmp_path / "a", project.pipelines.modules(tmp_path, [CELLS[0]])).version == pipeline.version
+    assert all((folders[1] / path.name).read_bytes() == path.read_bytes() for path in folders[0].iterdir())
+    assert read_pipeline(folders[0], project.pipelines.modules(tmp_path, [CELLS[0]])).version == pipeline.version
+
+
+def test_the_users_own_notebooks_in_the_folder_are_left_alone(project, write_notebook):
+    folder = project.pipelines.folder("nb")
+    folder.mkdir(parents=True)
+    mine = write_notebook("my = 1", name="mine.ipynb", folder=folder)
+    assert project.pipelines.promote(write_notebook(*CELLS)).removed == ()
+    assert "my = 1" in mine.read_text()
+    project.pipelines.promote(write_notebook("%%step a\nx = 1"))
+    assert {path.name for path in folder.iterdir()} == {"mine.ipynb", "a.ipynb", "pipeline.toml"}
+    with pytest.raises(BadInput, match=r"mine\.ipynb: is no component's notebook"):
+        project.pipelines.promote(write_notebook("%%step mine\nx = 1"))
+    assert "my = 1" in mine.read_text()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('name = "nb"', 'name = "../nb"', "its name is '../nb', its folder's 'nb'"),
+        ('name = "make"', 'name = "../../make"', "'../../make' is no Python name"),
+        ('name = "sizes"', 'name = "make"', "two components are named make"),
+        ('areas = "make"', 'areas = "nobody"', "takes `areas` from nobody"),
+        ('areas = "make"', 'areas = "show"', "takes `areas` from show"),
+        ('areas = "make"', "areas = 3", "must be names"),
+        ('name = "nb"', "<<<<<<< HEAD", "no valid pipeline"),
+        ('name = "nb"', 'name = "\udcff"', "no valid pipeline"),
+        ("[[component]]", "[[components]]", "no valid pipeline"),
+    ],
+)
+def test_a_manifest_that_cannot_be_is_refused_and_mended_by_promoting_again(project, write_notebook, old, new, why):
+    notebook = write_notebook(*CELLS)
+    promotion = project.pipelines.promote(notebook)
+    path = promotion.folder / "pipeline.toml"
+    good = path.read_bytes()
+    assert old.encode() in good
+    path.write_bytes(good.replace(old.encode(), new.encode("utf-8", "surrogateescape"), 1))
+    with pytest.raises(BadInput) as refused:
+        project.pipelines.current("nb")
+    assert why in str(refused.value)
+    project.pipelines.promote(notebook)
+    assert path.read_bytes() == good
+
+
+def test_a_damaged_component_notebook_is_mended_by_promoting_again(project, write_notebook):
+    notebook = write_notebook(*CELLS)
+    promotion = project.pipelines.promote(notebook)
+    (promotion.folder / "make.ipynb").write_text("<<<<<<< HEAD")
+    with pytest.raises(BadInput, match=r"make\.ipynb: is no valid notebook"):
+        project.pipelines.current("nb")
+    assert project.pipelines.promote(notebook).written == (promotion.folder / "make.ipynb",)
+    assert project.pipelines.current("nb").version == promotion.pipeline.version
+
+
+def test_a_component_is_not_promoted_itself(project, write_notebook):
+    folder = project.pipelines.promote(write_notebook(*CELLS)).folder
+    with pytest.raises(PromotionRefused, match=r"make\.ipynb:cell 1 .*: is a cell that mlops_nb made"):
+        project.pipelines.promote(folder / "make.ipynb")
+
+
+@pytest.mark.parametrize("place", ["pipelines", "pipelines/nb"])
+def test_a_file_in_the_folders_place_is_named(project, write_notebook, place):
+    notebook = write_notebook(*CELLS)
+    blocked = project.layout.root / place
+    blocked.parent.mkdir(exist_ok=True)
+    blocked.write_text("not a folder")
+    assert len(project.pipelines.promote(notebook, dry_run=True).written) == 4
+    with pytest.raises(MlopsError, match=r"pipelines/nb/\S+: cannot be written"):
+        project.pipelines.promote(notebook)
