@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from mlops_nb.config import Layout
+from mlops_nb.store.registry import Registry
+
 pytest_plugins = ["pytester"]
 
 
@@ -82,6 +85,20 @@ class Kernel:
     def close(self) -> None:
         self.client.stop_channels()
         self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    """A project in the test's own folder."""
+    return Layout(tmp_path, tmp_path / ".mlops_nb")
+
+
+@pytest.fixture
+def registry(layout: Layout) -> Iterator[Registry]:
+    """That project's registry."""
+    opened = Registry.open(layout)
+    yield opened
+    opened.close()
 
 
 @pytest.fixture

@@ -52,18 +52,6 @@ def run(code: str, home: Path, *wrapper: str) -> dict:
     return json.loads(done.stdout)
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path, tmp_path / ".mlops_nb")
-
-
-@pytest.fixture
-def registry(layout: Layout):
-    opened = Registry.open(layout)
-    yield opened
-    opened.close()
-
-
 def event(name: str) -> list[Fact]:
     row = {"id": name, "ts": now_text(), "actor": "me", "actor_kind": "human", "verb": "did", "object": "it", "cause": "", "payload": {}}
     return [Fact("event", row)]

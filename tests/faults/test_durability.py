@@ -8,8 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from mlops_nb.config import Layout
 from mlops_nb.store.registry import Registry
 
@@ -17,11 +15,6 @@ WORKER = Path(__file__).with_name("durable_worker.py")
 SEED = int(os.environ.get("MLOPS_NB_SEED", "20131"))
 KILLS = int(os.environ.get("MLOPS_NB_KILLS", "200"))
 WRITERS, RECORDS = 8, 5_000
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path, tmp_path / ".mlops_nb")
 
 
 def say(figures: str) -> None:

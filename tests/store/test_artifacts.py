@@ -17,18 +17,6 @@ from mlops_nb.store.registry import Registry
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path, tmp_path / ".mlops_nb")
-
-
-@pytest.fixture
-def registry(layout: Layout):
-    opened = Registry.open(layout)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def store(layout: Layout, registry: Registry) -> ArtifactStore:
     return ArtifactStore(layout, registry)
 

@@ -33,18 +33,6 @@ def environment(name: str) -> Fact:
     return Fact("session_environment", {"session_id": name, "dirty": False, **row})
 
 
-@pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(tmp_path, tmp_path / ".mlops_nb")
-
-
-@pytest.fixture
-def registry(layout: Layout):
-    opened = Registry.open(layout)
-    yield opened
-    opened.close()
-
-
 def ids(registry: Registry) -> list[str]:
     return [row["id"] for row in registry.rows("select id from event order by rowid")]
 
