@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from mlops_nb.capture.files import unseen
 from mlops_nb.capture.watch import Watcher
 from mlops_nb.cli import Session as CommandSession
 from mlops_nb.cli import cli
+from mlops_nb.config import STEP_VARIABLE
 from mlops_nb.display import Report
 from mlops_nb.errors import BadInput, MlopsError
 from mlops_nb.notebook.cells import help_text, parse_cell, plain_python
@@ -26,6 +28,7 @@ from mlops_nb.project.panel import DELTA_MIME, DISPLAY_ID, delta_payload
 from mlops_nb.records import Cell, CellRun, CellView, Edge
 
 _ATTRIBUTE = "_mlops_nb"
+NOT_REGISTERED = "a pipeline's notebook opened by hand registers nothing; the pipeline's run does: mlops-nb run PIPELINE"
 CELL_MAGICS = ("step", "feature", "test")
 
 
@@ -101,6 +104,13 @@ class Loaded:
             sys.stderr.write(f"mlops_nb: recording is off: {status.reason}\n")
         self.warned = not status.on
 
+    @cached_property
+    def by_hand(self) -> bool:
+        """Whether somebody opened a promoted component's notebook: its cells are tried out, and nothing is registered for them."""
+        from mlops_nb.project.pipelines import is_component
+
+        return not self.project.environ.get(STEP_VARIABLE) and is_component(self.notebook)
+
     def cell(self, kind: str, line: str, body: str) -> Cell:
         """The cell that a cell magic stands in, parsed; a magic called in another way gets a cell of its own text."""
         running = self.source()
@@ -169,6 +179,7 @@ class MlopsMagics(Magics):
             sources=self.loaded.sources(),
             session_id=self.loaded.session.id,
             step=step.current(self.loaded.project.environ),
+            record=not self.loaded.by_hand,
         )
         self.namespace[parsed.name] = frame
         return frame
@@ -184,6 +195,7 @@ class MlopsMagics(Magics):
             sources=self.loaded.sources(),
             session_id=self.loaded.session.id,
             step=step.current(self.loaded.project.environ),
+            record=not self.loaded.by_hand,
         )
 
     @line_magic
@@ -204,6 +216,8 @@ class MlopsMagics(Magics):
         asked = parse_model_line(line)
         loaded = self.loaded
         value = _variable(self.namespace, asked.variable, where=loaded.session.notebook)
+        if loaded.by_hand:
+            return Report(title=f"{asked.name}: not registered", notes=(NOT_REGISTERED,))
         version = loaded.project.models.register(
             asked.name,
             asked.variable,

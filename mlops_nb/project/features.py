@@ -16,6 +16,7 @@ from mlops_nb.features.offline import ATTRIBUTE, check_frame
 from mlops_nb.project import event, new_id, unknown_variable
 from mlops_nb.records import ArtifactRef, Cell, Fact, FeatureView, now_text, utc_text
 from mlops_nb.store.codec import from_json
+from mlops_nb.store.redaction import Redactor
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,23 +69,33 @@ class Features:
         self.project = project
 
     def run_cell(
-        self, namespace: dict[str, Any], cell: Cell, *, sources: Sequence[str], session_id: str = "", step: "StepSpec | None" = None
+        self,
+        namespace: dict[str, Any],
+        cell: Cell,
+        *,
+        sources: Sequence[str],
+        session_id: str = "",
+        step: "StepSpec | None" = None,
+        record: bool = True,
     ) -> "pd.DataFrame":
         """Compute the view that a %%feature cell defines, check it, record it and give its frame; it carries its view in `attrs`.
 
         `sources` is the plain Python of the notebook's cells so far. Outside a headless step the definition file is written where it
-        changed. Raises BadInput or NotFound naming the cell; what the cell's own code raises passes through.
+        changed; without `record` neither file nor registry is touched. Raises BadInput or NotFound naming the cell; what the cell's own
+        code raises passes through.
         """
         __tracebackhide__ = True
         view, text = definition(cell, sources=sources)
         if step is not None:
             view = replace(view, notebook=step.notebook)
-        else:
+        elif record:
             self._refuse_conflict(view)
         frame = computed(cell, view, namespace)
         check_frame(frame, view, where=cell.where)
         result: pd.DataFrame = frame.copy(deep=False)
-        result.attrs = {**frame.attrs, ATTRIBUTE: {"view": attributes(view)}}
+        result.attrs = {**frame.attrs, ATTRIBUTE: {"view": Redactor(self.project.environ).value(attributes(view))}}
+        if not record:
+            return result
         try:
             if step is None:
                 self._write_file(view, text)

@@ -1,5 +1,6 @@
 """Pipelines: promotion of notebooks, plans, runs, and headless capture of a whole notebook."""
 
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -199,6 +200,17 @@ def pipeline_name(path: Path) -> str:
     'Flight_delays'
     """
     return "".join(char if char.isalnum() or char in "_-" else "_" for char in path.stem)
+
+
+def is_component(notebook: Path | None) -> bool:
+    """Whether promotion wrote this notebook: the pipeline.toml beside it lists it."""
+    if notebook is None or not (notebook.parent / MANIFEST).is_file():
+        return False
+    try:
+        tables = tomllib.loads((notebook.parent / MANIFEST).read_text(encoding="utf-8")).get("component", ())
+    except (OSError, ValueError):  # what is wrong with the file, %step load says
+        return False
+    return any(isinstance(table, dict) and table.get("notebook") == notebook.name for table in tables)
 
 
 def _is_notebook(target: str | Path) -> bool:

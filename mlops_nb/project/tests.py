@@ -88,8 +88,11 @@ class Tests:
         session_id: str = "",
         step: "StepSpec | None" = None,
         show: Show | None = None,
+        record: bool = True,
     ) -> TestResult:
         """Register the test in `cell`, run it over a copy of `namespace`, record its result and `show` it (default: on stdout).
+
+        Without `record` it runs and is shown, and the registry keeps nothing of it.
 
         Raises:
             NotFound: `--on` names no variable.
@@ -100,11 +103,13 @@ class Tests:
         for name in case.on:
             if name not in namespace:
                 raise unknown_variable(name, namespace, where=cell.where)
-        self.register(case, in_step=step is not None)
+        if record:
+            self.register(case, in_step=step is not None)
         digests, notes = self._digests(case, namespace, made_by=f"{step.run_id}/{step.component}" if step else "")
         run = run_test(case, namespace)
         result = _result(case, run, digests, run_id=step.run_id if step else "", session_id=session_id)
-        self.project.registry.record([_result_fact(result)])
+        if record:
+            self.project.registry.record([_result_fact(result)])
         if case.severity == "error" and result.outcome != "passed":
             raise GateBlocked(_failure(case, run), where=place(case, run.line, cell))
         (show or sys.stdout.write)("\n".join([summary(case, run), *notes]) + "\n")
