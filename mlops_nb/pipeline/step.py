@@ -22,6 +22,7 @@ from mlops_nb.hashing import FileHasher
 from mlops_nb.pipeline.files import MANIFEST, OWN_CELLS, write_atomically
 from mlops_nb.records import ArtifactRef, CellRun
 from mlops_nb.store.codec import from_json, to_json
+from mlops_nb.store.redaction import Redactor
 
 if TYPE_CHECKING:
     from mlops_nb.project import Project
@@ -80,6 +81,7 @@ def write_spec(path: Path, spec: StepSpec, redact: Callable[[Any], Any]) -> None
     given["parameters"] = redact(given["parameters"])
     for upstream in given["upstream"]:
         upstream["parameters"] = redact(upstream["parameters"])
+        upstream["files"] = {redact(path): digest for path, digest in upstream["files"].items()}
     write_atomically(path, to_json(given) + "\n")
 
 
@@ -135,7 +137,8 @@ def save(namespace: Mapping[str, Any], project: "Project", *, runs: Sequence[Cel
     outputs = {name: project.artifacts.put(_output(namespace, name, component), name=name, made_by=made_by) for name in names}
     if spec:
         files, environment = observed(runs, project.layout.home, notebook=spec.notebook)
-        done = Done(outputs, hashed(files, project.layout.root), environment)
+        redact = Redactor(project.environ).text
+        done = Done(outputs, {redact(path): digest for path, digest in hashed(files, project.layout.root).items()}, environment)
         project.registry.flush()
         write_atomically(done_path(Path(project.environ[STEP_VARIABLE])), to_json(dataclasses.asdict(done)) + "\n")
 

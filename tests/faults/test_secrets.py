@@ -1,6 +1,7 @@
 """No planted secret reaches what this project writes: registry, spool, artifacts, executed notebooks, logs."""
 
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,39 @@ def test_secrets_in_a_headless_run_reach_nothing_of_ours(write_notebook, mlops_n
     assert (answer.returncode != 0) is failing, answer.stdout + answer.stderr
     absent(written(tmp_path / ".mlops_nb"))
     absent((answer.stdout + answer.stderr).encode())
+
+
+def told(secret: str) -> tuple[str | tuple[str, tuple[str, ...]], ...]:
+    """Cells whose descriptions, messages, metric names, tags and files' names hold a secret."""
+    view = f"sizes --entity k --timestamp t --owner {secret} --tags {secret} --description 'of {secret}'"
+    return (
+        ("import json, os\nimport pandas as pd", ()),
+        ("label = 'none'", ("parameters",)),
+        f"%%step load\nrows = json.load(open('data-{secret}.json'))\nsize = len(label)",
+        f"%%feature {view}\npd.DataFrame({{'k': [1], 't': [pd.Timestamp('2013-01-01')], 'v': [len(rows)]}})",
+        f"%%test data --on rows --severity warn\nassert rows == [], '{secret} ' + os.environ['FLIGHTS_API_TOKEN']",
+        (f"%%step fit\nfitted = {{'w': size}}\nscores = {{'{secret}': 1.0}}", (f"about {secret}",)),
+        ("%model fitted fitted --metrics scores", ("step:fit",)),
+    )
+
+
+COMMANDS = ("feature show sizes", "test", "tests", "model show fitted", "model trace fitted", "runs", "notebook nb.ipynb", "status")
+
+
+def test_secrets_in_names_messages_and_changes_reach_nothing_of_ours(write_notebook, mlops_nb_command, tmp_path: Path) -> None:
+    secret, known = CANARIES["github"], CANARIES["environment"]
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=ana", "-c", "user.email=ana@example.org"]
+    (tmp_path / "module.py").write_text("x = 1\n")
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / "module.py").write_text(f"x = '{secret}'  # {known}\n")
+    (tmp_path / f"{known}.txt").touch()
+    (tmp_path / f"data-{secret}.json").write_text("[1, 2]")
+    write_notebook(*told(secret))
+    environ = {"FLIGHTS_API_TOKEN": known}
+    answers = [mlops_nb_command(word, "nb.ipynb", "-p", f"label={secret}", **environ) for word in ("capture", "run")]
+    assert [answer.returncode for answer in answers] == [0, 0], answers
+    for command in COMMANDS:
+        answers += [mlops_nb_command(*command.split(), *more, **environ) for more in ((), ("--json",))]
+    absent("".join(answer.stdout + answer.stderr for answer in answers).encode())
+    absent(written(tmp_path / ".mlops_nb"))
