@@ -20,12 +20,6 @@ select view.name, view.entity, view.owner, view.description,
        (select rows from materialization where view = view.name order by created desc limit 1) as rows
 from current_feature_view as view order by view.name
 """
-TESTS = """
-select name, kind, severity, notebook,
-       (select outcome from test_result where test = current_test_case.name and version = current_test_case.version
-        order by created desc, rowid desc limit 1) as outcome
-from current_test_case order by kind, name
-"""
 MODELS = """
 select name, number, metrics, created, id from numbered_model_version
 where number = (select count(*) from model_version where model_version.name = numbered_model_version.name) order by name
@@ -37,7 +31,7 @@ def overview(project: "Project") -> Report:
     read = project.registry.rows
     notebooks, runs = read(NOTEBOOKS), read(RUNS)
     steps = read(STEPS, (runs[0]["id"],)) if runs else []
-    features, tests, models = read(FEATURES), read(TESTS), read(MODELS)
+    features, tests, models = read(FEATURES), _tests(project), read(MODELS)
     recording = project.registry.status()
     return Report(
         title=f"mlops_nb: {project.layout.root.name}",
@@ -94,6 +88,21 @@ def next_command(notebooks: list[dict[str, Any]], runs: list[dict[str, Any]], mo
 
 def _run_line(runs: list[dict[str, Any]]) -> dict[str, str]:
     return {"last run": f"{runs[0]['pipeline']} {runs[0]['id'][:8]}: {runs[0]['status']} in {runs[0]['seconds']:.1f} s"} if runs else {}
+
+
+def _tests(project: "Project") -> list[dict[str, Any]]:
+    """The tests that still stand in their notebooks, by kind."""
+    found = [
+        {
+            "name": checked.case.name,
+            "kind": checked.case.kind,
+            "severity": checked.case.severity,
+            "notebook": checked.case.notebook,
+            "outcome": checked.result.outcome if checked.result else None,
+        }
+        for checked in project.tests.list()
+    ]
+    return sorted(found, key=lambda test: (test["kind"], test["name"]))
 
 
 def _test_line(tests: list[dict[str, Any]]) -> dict[str, str]:

@@ -230,6 +230,7 @@ def test_a_module_beside_the_notebook_is_found(project: Project, tmp_path: Path)
 def test_names_kind_and_notebook_choose(project: Project) -> None:
     run_cell(project, "%%test data --name a\nassert True", {}, cell_id="c1")
     run_cell(project, "%%test infra --name b\nassert True", {}, cell_id="c2")
+    (project.layout.root / "other.ipynb").write_text("{}")
     chosen = {
         "all": project.tests.run(),
         "by name": project.tests.run(["b"]),
@@ -244,6 +245,8 @@ def test_names_kind_and_notebook_choose(project: Project) -> None:
     }
     with pytest.raises(NotFound, match="no test named 'c'; there are: a, b"):
         project.tests.run(["c"])
+    with pytest.raises(NotFound, match=r"no notebook named '.*absent\.ipynb'"):
+        project.tests.run(notebook=str(project.layout.root / "absent.ipynb"))
 
 
 def test_a_test_whose_cell_is_gone_is_no_longer_listed(project: Project, write_notebook) -> None:
