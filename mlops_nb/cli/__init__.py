@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("mlops_nb.cli.status", "status", "What is recorded so far, and what to type next."),
     "doctor": ("mlops_nb.cli.status", "doctor", "Say what is wrong with this set-up."),
 }
+
+_STEERING = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # ANSI sequences and control characters
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -106,8 +109,7 @@ def _shown(report: Report, *, as_json: bool) -> str:
     """The report as it is printed: what a command prints ends in a log, so secrets are taken out."""
     from mlops_nb.store.redaction import Redactor
 
-    redactor = Redactor(os.environ)
-    return replace(report, data=redactor.value(report.data)).json() if as_json else redactor.text(report.text())
+    return replace(report, data=Redactor(os.environ).value(report.data)).json() if as_json else _printable(report.text())
 
 
 def json_option(command: F) -> F:
@@ -135,15 +137,27 @@ def main(args: list[str] | None = None) -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         code = 130
+    except Exception as error:  # noqa: BLE001 (not foreseen: still one message, its traceback with --debug)
+        code = _failed(error, session)
     sys.exit(code)
 
 
-def _failed(error: MlopsError, session: Session | None) -> int:
+def _failed(error: Exception, session: Session | None) -> int:
+    """Say what went wrong, and in a debugged command where; what is printed ends in a log, so secrets are taken out."""
+    foreseen = isinstance(error, MlopsError)
+    lines = [f"error: {error}"] if foreseen else [f"error: {type(error).__name__}: {error}"]
     if session and session.debug:
         import traceback
 
-        traceback.print_exc()
+        lines = ["".join(traceback.format_exception(error)).rstrip(), *lines]
+    elif not foreseen:
+        lines.append("  mlops-nb --debug COMMAND shows where")
+    click.echo(_printable("\n".join(lines)), err=True)
+    return error.exit_code if isinstance(error, MlopsError) else 1
+
+
+def _printable(text: str) -> str:
+    """`text` without secrets and without what would steer the terminal: a cell's error may hold anything."""
     from mlops_nb.store.redaction import Redactor
 
-    click.echo(Redactor(os.environ).text(f"error: {error}"), err=True)
-    return error.exit_code
+    return _STEERING.sub("", Redactor(os.environ).text(text))

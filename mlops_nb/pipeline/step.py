@@ -107,11 +107,12 @@ def done_path(spec_path: Path) -> Path:
 
 
 def read_done(path: Path) -> Done | None:
-    """What the kernel wrote; None where it never came to that."""
-    if not path.exists():
+    """What the kernel wrote; None where it never came to that, or something else stands there."""
+    try:
+        given = from_json(path.read_text(encoding="utf-8"))
+        return Done({name: ArtifactRef(**ref) for name, ref in given["outputs"].items()}, given["files"], given["environment"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    given = from_json(path.read_text(encoding="utf-8"))
-    return Done({name: ArtifactRef(**ref) for name, ref in given["outputs"].items()}, given["files"], given["environment"])
 
 
 def load(namespace: MutableMapping[str, Any], project: "Project") -> None:
