@@ -71,12 +71,27 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What calling a function, or using a class, may change.
+
+    `changes`: names whose object its body changes in place or that it binds (`global`): parameters, globals, its own name where it keeps
+    state in itself. `passes`: (callee, position or keyword, variable) of the variables it hands to other functions.
+    """
+
+    parameters: tuple[str, ...] = ()
+    changes: frozenset[str] = frozenset()
+    passes: frozenset[tuple[str, str, str]] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class Analysis:
     """What a piece of plain Python does to global names, from its AST alone.
 
     `uses`: names read before this code binds them, when it runs. `defs`: names it may bind. `deletes`: names it may delete.
     `deferred`: for each function, class or lambda bound by name, the global names its body reads when called.
     `mutates`: names whose object it may change in place. `imports`: bound name -> module. `dynamic`: exec, eval, globals().
+    `behaviours`: for each name in `deferred`, and each method `.name` of a class, what its code may change.
+    `passes`: as in `Behaviour`, of the code itself.
     """
 
     uses: frozenset[str] = frozenset()
@@ -87,6 +102,8 @@ class Analysis:
     imports: Mapping[str, str] = field(default_factory=dict)
     dynamic: bool = False
     error: str = ""
+    behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
+    passes: frozenset[tuple[str, str, str]] = frozenset()
 
 
 # --- capture --------------------------------------------------------------------------------------------------

@@ -83,6 +83,9 @@ class _Flow(ast.NodeVisitor):
         self.unsure: int = outer.unsure if outer else 0  # how many branches stand around this point
         self.lazy_annotations = False
         self.calling: set[str] = set()
+        self.passes: set[tuple[str, str, str]] = outer.passes if outer else set()
+        self.methods: dict[str, Free] = {}  # `.name` -> the methods of that name of classes defined here
+        self.same: dict[str, frozenset[str]] = {}  # other names for (parts of) objects
 
     def result(self) -> Analysis:
         return Analysis(
@@ -93,6 +96,8 @@ class _Flow(ast.NodeVisitor):
             deferred={name: frozenset(free.loads - self.builtins) for name, free in self.deferred.items()},
             imports=dict(self.imports),
             dynamic=self.dynamic,
+            behaviours={name: free.behaviour() for name, free in (self.deferred | self.methods).items()},
+            passes=frozenset(self.passes),
         )
 
     # --- names ---
@@ -122,6 +127,7 @@ class _Flow(ast.NodeVisitor):
             top.bind(name)
         top.mutates |= free.mutates
         top.dynamic |= free.dynamic
+        top.passes |= {given for given in free.passes if given[2] not in free.parameters}
 
     def bind(self, name: str) -> None:
         if self.local and any(name in names for names in self.local):
@@ -130,6 +136,7 @@ class _Flow(ast.NodeVisitor):
         self.deletes.discard(name)
         self.deferred.pop(name, None)
         self.imports.pop(name, None)
+        self.same.pop(name, None)
         if self.bound is not None:
             self.bound.add(name)
 
@@ -142,9 +149,15 @@ class _Flow(ast.NodeVisitor):
         if self.bound is not None:
             self.bound.discard(name)
 
-    def mutate(self, name: str) -> None:
-        if name and not any(name in names for names in self.local):
-            (self.outer or self).mutates.add(name)
+    def mutate(self, name: str, *, parts: bool = True) -> None:
+        """The object of `name` changes; with `parts` also those that `name` is another name for a part of."""
+        todo, seen = [name], {""}
+        while todo:
+            name = todo.pop()
+            if name not in seen and not any(name in names for names in self.local):
+                seen.add(name)
+                (self.outer or self).mutates.add(name)
+                todo += self.same.get(name, ()) if parts else ()
 
     # --- branches ---
 
@@ -206,6 +219,7 @@ class _Flow(ast.NodeVisitor):
     def visit_For(self, node: ast.For | ast.AsyncFor) -> None:
         self.visit(node.iter)
         self.visit(node.target)
+        self.same |= scopes.loop_objects(node.target, node.iter)
         self.loop(node.body, node.orelse)
 
     def visit_AsyncFor(self, node: ast.AsyncFor) -> None:
@@ -274,6 +288,7 @@ class _Flow(ast.NodeVisitor):
                 self.visit(node.value)
                 for target in node.targets:
                     self.visit(target)
+                    self.same |= scopes.same_object(target, node.value)
 
     def _lambda_bound(self, name: str, function: ast.Lambda) -> None:
         for expression in scopes.definition_time(function):
@@ -292,7 +307,7 @@ class _Flow(ast.NodeVisitor):
         self.visit(node.value)
         if isinstance(node.target, ast.Name):
             self.load(node.target.id)
-            self.mutate(node.target.id)
+            self.mutate(node.target.id, parts=False)  # most often a number
             self.bind(node.target.id)
         else:
             self.visit(node.target)
@@ -336,7 +351,9 @@ class _Flow(ast.NodeVisitor):
         methods = Free()
         for free in inside.deferred.values():
             methods.add(free)
+            methods.mutates |= {node.name} if "cls" in free.alters else set()
         self._define(node.name, methods)
+        self.methods |= {f".{name}": free for name, free in inside.deferred.items() if "self" in free.parameters}
 
     def _define(self, name: str, free: Free) -> None:
         self.bind(name)
@@ -422,7 +439,9 @@ class _Flow(ast.NodeVisitor):
         self._pattern(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        self.mutate(scopes.changed_by_call(node))
+        for name in sorted(scopes.changed_by_call(node)):
+            self.mutate(name)
+        self.passes |= {given for given in scopes.passed(node) if not any(given[2] in names for names in self.local)}
         if isinstance(node.func, ast.Name) and not self.unsure and not self.local:
             (self.outer or self).calls.add(node.func.id)
         self.generic_visit(node)

@@ -4,6 +4,8 @@ import ast
 import builtins
 from dataclasses import dataclass, field
 
+from mlops_nb.records import Behaviour
+
 # Names every IPython namespace has; none of them carries a user's data.
 SHELL_NAMES = frozenset(
     {"get_ipython", "display", "In", "Out", "exit", "quit", "open", "_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh", "_dh"}
@@ -18,6 +20,11 @@ IN_PLACE = frozenset(
     | {"appendleft", "extendleft", "popleft", "rotate", "fill", "put", "partition", "resize", "setflags", "itemset", "setfield"}
     | {"intersection_update", "difference_update", "symmetric_difference_update", "subtract", "move_to_end", "write", "writelines"}
     | {"fit", "partial_fit", "fit_transform", "fit_predict", "fit_resample", "set_params", "load_state_dict", "seed", "shuffle"}
+)
+# Functions that change their first argument.
+CHANGES_FIRST = frozenset(
+    {"next", "setattr", "delattr", "shuffle", "heappush", "heappop", "heapify", "heapreplace", "heappushpop"}
+    | {"insort", "insort_left", "insort_right", "copyto", "fill_diagonal", "put", "place", "putmask", "put_along_axis"}
 )
 # Methods commonly called for what they print or show, as a statement of their own.
 SHOWING = frozenset(
@@ -41,6 +48,13 @@ class Free:
     stores: set[str] = field(default_factory=set)
     mutates: set[str] = field(default_factory=set)
     dynamic: bool = False
+    passes: set[tuple[str, str, str]] = field(default_factory=set)
+    parameters: tuple[str, ...] = ()
+    alters: set[str] = field(default_factory=set)  # its parameters that it changes in place
+
+    def behaviour(self) -> Behaviour:
+        """What a call may change."""
+        return Behaviour(self.parameters, frozenset(self.stores | self.mutates | self.alters), frozenset(self.passes))
 
     def add(self, other: "Free", *, without: set[str] | frozenset[str] = frozenset()) -> None:
         """Take in what an inner body takes from outside, except the names bound here."""
@@ -48,6 +62,7 @@ class Free:
         self.stores |= other.stores
         self.mutates |= other.mutates - without
         self.dynamic |= other.dynamic
+        self.passes |= {given for given in other.passes if given[2] not in without}
 
 
 def root_name(node: ast.expr) -> str:
@@ -64,12 +79,53 @@ def root_name(node: ast.expr) -> str:
                 return ""
 
 
-def changed_by_call(node: ast.Call) -> str:
-    """The variable a call changes in place by what it is called: `x.append(1)`, `df.drop(..., inplace=True)`."""
-    if not isinstance(node.func, ast.Attribute):
-        return ""
-    in_place = any(k.arg == "inplace" and not (isinstance(k.value, ast.Constant) and not k.value.value) for k in node.keywords)
-    return root_name(node.func.value) if in_place or node.func.attr in IN_PLACE else ""
+def changed_by_call(node: ast.Call) -> set[str]:
+    """The variables a call changes in place by what it is called: `x.append(1)`, `df.drop(..., inplace=True)`, `shuffle(x)`, `add(a, b, out=c)`."""
+    found = {root_name(k.value) for k in node.keywords if k.arg == "out"}
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id if isinstance(node.func, ast.Name) else ""
+    if name in CHANGES_FIRST and node.args:
+        found.add(root_name(node.args[0]))
+    if isinstance(node.func, ast.Attribute):
+        in_place = any(k.arg == "inplace" and not (isinstance(k.value, ast.Constant) and not k.value.value) for k in node.keywords)
+        found |= {root_name(node.func.value)} if in_place or name in IN_PLACE else set()
+    handed_on = (a for a in node.args if isinstance(a, ast.Attribute) and a.attr in IN_PLACE)  # map(xs.append, ...)
+    return (found | {root_name(a) for a in handed_on}) - {""}
+
+
+def passed(node: ast.Call) -> set[tuple[str, str, str]]:
+    """(callee, position or keyword, variable) of the variables handed to a function called by name, or to a method (`.name`)."""
+    match node.func:
+        case ast.Name(id=callee):
+            found: set[tuple[str, str, str]] = set()
+        case ast.Attribute(value=value, attr=attr):
+            callee, found = f".{attr}", {(f".{attr}", "self", root_name(value))}
+        case _:
+            return set()
+    found |= {(callee, str(place), root_name(value)) for place, value in enumerate(node.args)}
+    found |= {(callee, k.arg, root_name(k.value)) for k in node.keywords if k.arg}
+    return {given for given in found if given[2]}
+
+
+def same_object(target: ast.expr, value: ast.expr) -> dict[str, frozenset[str]]:
+    """Names that `target = value` makes another name for (a part of) what other names hold: `y = x`, `first = d["k"]`."""
+    if isinstance(target, ast.Name) and isinstance(value, ast.Name | ast.Attribute | ast.Subscript) and root_name(value):
+        return {target.id: frozenset({root_name(value)})}
+    return {}
+
+
+def loop_objects(target: ast.expr, iterated: ast.expr) -> dict[str, frozenset[str]]:
+    """The same for `for target in iterated`: each target stands for parts of what is iterated."""
+    match iterated:
+        case ast.Call(func=ast.Name(id="zip" | "enumerate" | "reversed" | "sorted" | "list"), args=values):
+            pass
+        case ast.Call(func=ast.Attribute(value=value, attr="values" | "items")):
+            values = [value]
+        case _:
+            values = [iterated]
+    parts = [part for v in values for part in (v.elts if isinstance(v, ast.Tuple | ast.List) else v.values if isinstance(v, ast.Dict) else [v])]
+    roots = frozenset(root_name(part) for part in parts) - {""}
+    names = {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return dict.fromkeys(names - roots, roots) if roots else {}
 
 
 def changed_by_statement(node: ast.expr) -> str:
@@ -87,7 +143,17 @@ def free_of_function(node: Function | ast.Lambda) -> Free:
     scope.bind_arguments(node.args)
     for statement in node.body if isinstance(node.body, list) else [node.body]:
         scope.visit(statement)
-    return scope.free()
+    free = scope.free()
+    if not isinstance(node, ast.Lambda) and free.alters & _mutable_defaults(node.args):
+        free.mutates.add(node.name)  # a default that is changed is state of the function
+    return free
+
+
+def _mutable_defaults(arguments: ast.arguments) -> set[str]:
+    """The parameters whose default is a list, dict, set or what a call gives."""
+    places = [*arguments.posonlyargs, *arguments.args]
+    pairs = [*zip(reversed(places), reversed(arguments.defaults), strict=False), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
+    return {a.arg for a, default in pairs if isinstance(default, ast.List | ast.Dict | ast.Set | ast.Call)}
 
 
 def definition_time(node: Function | ast.Lambda) -> list[ast.expr]:
@@ -109,27 +175,73 @@ class _Scope(ast.NodeVisitor):
         self.declared_global: set[str] = set()
         self.inner: list[_Scope] = []
         self.is_class = False
+        self.arguments: tuple[str, ...] = ()
+        self.rebound: set[str] = set()  # arguments that are bound anew on every path so far
+        self.branches = 0
+        self.same: dict[str, frozenset[str]] = {}  # other names for (parts of) objects
         self.outer = outer  # the scope a walrus inside a comprehension binds in
 
     def free(self) -> Free:
         """What this scope takes from outside."""
         here = self.bound - self.declared_global
         result = Free(dynamic=self.found.dynamic, stores=self.bound & self.declared_global)
+        locals_ = here - set(self.arguments)
         result.add(self.found, without=here)
+        result.passes |= {given for given in self.found.passes if given[2] not in locals_ | self.rebound}
+        result.parameters = self.arguments
+        result.alters = self.found.alters
         for scope in self.inner:
-            result.add(scope.free(), without=frozenset() if self.is_class else here)
+            free = scope.free()
+            result.alters |= free.mutates & set(self.arguments) - self.rebound
+            result.add(free, without=frozenset() if self.is_class else here)
+            result.passes |= {given for given in free.passes if given[2] in self.arguments}
         return result
 
     def bind_arguments(self, arguments: ast.arguments) -> None:
-        for argument in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs, arguments.vararg, arguments.kwarg]:
-            if argument:
-                self.bound.add(argument.arg)
+        named = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
+        self.arguments = tuple(argument.arg for argument in named)
+        self.bound.update(argument.arg for argument in [*named, arguments.vararg, arguments.kwarg] if argument)
 
     def visit_Name(self, node: ast.Name) -> None:
         if isinstance(node.ctx, ast.Load):
             self.found.loads.add(node.id)
-        else:
-            self.bound.add(node.id)
+            return
+        self.bound.add(node.id)
+        self.same.pop(node.id, None)
+        if not self.branches:
+            self.rebound.add(node.id)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        self.visit(node.value)
+        for target in node.targets:
+            self.visit(target)
+            self.same |= same_object(target, node.value)
+
+    def _branch(self, node: ast.AST) -> None:
+        self.branches += 1
+        super().generic_visit(node)
+        self.branches -= 1
+
+    def visit_If(self, node: ast.If) -> None:
+        self._branch(node)
+
+    def visit_While(self, node: ast.While) -> None:
+        self._branch(node)
+
+    def visit_Try(self, node: ast.Try) -> None:
+        self._branch(node)
+
+    def visit_Match(self, node: ast.Match) -> None:
+        self._branch(node)
+
+    def visit_For(self, node: ast.For) -> None:
+        self.visit(node.iter)
+        self.branches += 1
+        self.visit(node.target)
+        self.same |= loop_objects(node.target, node.iter)
+        for statement in [*node.body, *node.orelse]:
+            self.visit(statement)
+        self.branches -= 1
 
     def visit_AugAssign(self, node: ast.AugAssign) -> None:
         if isinstance(node.target, ast.Name):
@@ -149,11 +261,19 @@ class _Scope(ast.NodeVisitor):
         self.generic_visit(node)
 
     def _mutate(self, name: str) -> None:
-        if name:
-            self.found.mutates.add(name)
+        todo, seen = [name], {""}
+        while todo:
+            name = todo.pop()
+            if name not in seen:
+                seen.add(name)
+                self.found.mutates.add(name)
+                self.found.alters |= {name} & set(self.arguments) - self.rebound
+                todo += self.same.get(name, ())
 
     def visit_Call(self, node: ast.Call) -> None:
-        self._mutate(changed_by_call(node))
+        for name in changed_by_call(node):
+            self._mutate(name)
+        self.found.passes |= passed(node)
         self.found.dynamic |= isinstance(node.func, ast.Name) and node.func.id in DYNAMIC_CALLS
         self.generic_visit(node)
 

@@ -65,7 +65,7 @@ def _definitions(sources: Sequence[str]) -> tuple[dict[str, _Item], list[str]]:
             if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
                 future[ast.unparse(statement)] = None
                 continue
-            for part in _split(statement):
+            for part in split_imports(statement):
                 place += 1
                 _enter(table, part, place, source)
     return {name: item for name, item in table.items() if item is not None}, list(future)
@@ -73,8 +73,8 @@ def _definitions(sources: Sequence[str]) -> tuple[dict[str, _Item], list[str]]:
 
 def _enter(table: dict[str, _Item | None], statement: ast.stmt, place: int, source: str) -> None:
     analysis = analyze(ast.unparse(statement))
-    portable = _is_portable(statement)
-    item = _Item(place, _text(statement, source), analysis, constant=isinstance(statement, ast.Assign | ast.AnnAssign)) if portable else None
+    portable = is_portable_statement(statement)
+    item = _Item(place, text_of(statement, source), analysis, constant=isinstance(statement, ast.Assign | ast.AnnAssign)) if portable else None
     for name in analysis.defs:
         table[name] = item
     for name in analysis.deletes - analysis.defs:
@@ -85,7 +85,7 @@ def _enter(table: dict[str, _Item | None], statement: ast.stmt, place: int, sour
             table[name] = None
 
 
-def _split(statement: ast.stmt) -> list[ast.stmt]:
+def split_imports(statement: ast.stmt) -> list[ast.stmt]:
     """An import of several names as one import a name, so that only those needed come along."""
     match statement:
         case ast.Import(names=names):
@@ -95,16 +95,21 @@ def _split(statement: ast.stmt) -> list[ast.stmt]:
     return [statement]
 
 
-def _is_portable(statement: ast.stmt) -> bool:
+def is_portable_statement(statement: ast.stmt) -> bool:
+    """Whether a top-level statement is code that may come along: an import, function, class or literal, or a choice between such.
+
+    >>> [is_portable_statement(s) for s in ast.parse("import math; k = [1, 2]; n = len(k)").body]
+    [True, True, False]
+    """
     match statement:
         case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return True
         case ast.Assign(targets=[ast.Name()], value=value) | ast.AnnAssign(target=ast.Name(), value=ast.expr() as value):
             return isinstance(value, ast.Lambda) or _is_literal(value)
         case ast.If(body=body, orelse=orelse):
-            return all(map(_is_portable, [*body, *orelse]))
+            return all(map(is_portable_statement, [*body, *orelse]))
         case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=finalbody):
-            return all(map(_is_portable, [*body, *orelse, *finalbody, *(s for h in handlers for s in h.body)])) and bool(handlers)
+            return all(map(is_portable_statement, [*body, *orelse, *finalbody, *(s for h in handlers for s in h.body)])) and bool(handlers)
         case ast.Pass():
             return True
     return False
@@ -118,7 +123,7 @@ def _is_literal(value: ast.expr) -> bool:
     return True
 
 
-def _text(statement: ast.stmt, source: str) -> str:
+def text_of(statement: ast.stmt, source: str) -> str:
     """The statement as the user wrote it, with decorators, comments and formatting where that can be had."""
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return ast.unparse(statement)

@@ -45,7 +45,7 @@ def _changers(wiring: Wiring, pair: Unit, name: str) -> Iterator[Unit]:
     for unit in wiring.units:
         if unit.cell.index <= pair.cell.index:
             continue
-        if name in unit.analysis.mutates & unit.uses and unit.cell.kind != "test":
+        if name in unit.changes & unit.uses and unit.cell.kind != "test":
             yield unit
         if name in unit.analysis.defs:
             return
@@ -64,7 +64,7 @@ def _misled(wiring: Wiring, pair: Unit, changer: Unit, alias: str) -> Iterator[P
 def _aliases_as_seen(wiring: Wiring) -> Iterator[PromotionRefused]:
     """A value that capture saw change in a cell that neither names it nor calls a function that does."""
     for changer in wiring.units:
-        silent = frozenset(changer.seen.writes) - changer.analysis.defs - changer.analysis.mutates if changer.seen else frozenset()
+        silent = frozenset(changer.seen.writes) - changer.analysis.defs - changer.changes if changer.seen else frozenset()
         silent -= {read.name for read in wiring.of(changer) if read.direct} | {read.name for read in wiring.of(changer) if read.through}
         for name in sorted(silent if changer.owner else ()):
             before = wiring.maker_before(name, changer.cell.index)

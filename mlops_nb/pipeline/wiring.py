@@ -13,8 +13,8 @@ from mlops_nb.hashing import source_crc
 from mlops_nb.notebook.analysis import of_cell
 from mlops_nb.notebook.cells import plain_python
 from mlops_nb.notebook.flow import parse
-from mlops_nb.notebook.scopes import BUILTINS, changed_by_statement, root_name
-from mlops_nb.records import Analysis, Cell, CellRun
+from mlops_nb.notebook.scopes import BUILTINS
+from mlops_nb.records import Analysis, Behaviour, Cell, CellRun
 
 # What IPython keeps of earlier cells' outputs: other values in another kernel.
 OUTPUT_NAMES = frozenset({"_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh", "_dh", "In", "Out"})
@@ -30,6 +30,7 @@ class Unit:
     owner: str
     analysis: Analysis
     seen: CellRun | None = None
+    effects: frozenset[str] = frozenset()  # names that the functions it uses bind or change
 
     @cached_property
     def makes(self) -> frozenset[str]:
@@ -37,7 +38,12 @@ class Unit:
         if self.cell.kind == "test":
             return frozenset()
         written = frozenset(self.seen.writes) if self.seen else frozenset()
-        return self.analysis.defs | self.analysis.mutates | written
+        return self.analysis.defs | self.changes | written
+
+    @cached_property
+    def changes(self) -> frozenset[str]:
+        """The names whose objects its code, or a function that it uses, may change in place."""
+        return frozenset() if self.cell.kind == "test" else self.analysis.mutates | self.effects
 
     @cached_property
     def uses(self) -> frozenset[str]:
@@ -84,6 +90,15 @@ class Wiring:
         """The last cell above `index` that makes `name`."""
         return next((u for u in reversed(self.units) if u.cell.index < index and name in u.makes), None)
 
+    def deferred_before(self, unit: Unit) -> dict[str, frozenset[str]]:
+        """What each function that is bound above `unit` reads when called."""
+        found: dict[str, frozenset[str]] = {}
+        for other in self.units:
+            if other.cell.index >= unit.cell.index:
+                break
+            found = {name: reads for name, reads in found.items() if name not in other.analysis.defs} | dict(other.analysis.deferred)
+        return found
+
 
 def wire(cells: Iterable[Cell], observed: Mapping[str, CellRun]) -> Wiring:
     """The wiring of a notebook's cells; `skip` cells are left out. Observed runs of the very same source add what they read and wrote."""
@@ -92,7 +107,7 @@ def wire(cells: Iterable[Cell], observed: Mapping[str, CellRun]) -> Wiring:
     shadowed = frozenset().union(*(unit.analysis.defs for unit in units)) & BUILTINS
     if shadowed:
         units = tuple(replace(unit, analysis=_analysis(unit.cell, shadowed | OUTPUT_NAMES)) for unit in units)
-    units = _without_module_changes(units)
+    units = _without_module_changes(with_effects(units))
     return Wiring(units, _reads(units))
 
 
@@ -113,8 +128,50 @@ def _without_module_changes(units: Sequence[Unit]) -> tuple[Unit, ...]:
     for unit in units:
         modules = (modules - unit.analysis.defs) | set(unit.analysis.imports)
         seen = replace(unit.seen, writes=tuple(n for n in unit.seen.writes if n not in modules or n in unit.analysis.defs)) if unit.seen else None
-        found.append(replace(unit, analysis=replace(unit.analysis, mutates=unit.analysis.mutates - modules), seen=seen))
+        analysis = replace(unit.analysis, mutates=unit.analysis.mutates - modules)
+        found.append(replace(unit, analysis=analysis, seen=seen, effects=unit.effects - modules))
     return tuple(found)
+
+
+# --- what functions change ------------------------------------------------------------------------------------
+
+
+def with_effects(units: Sequence[Unit]) -> tuple[Unit, ...]:
+    """The units, each with the names that the functions it uses, of other cells too, bind or change."""
+    known: dict[str, Behaviour] = {}
+    deferred: dict[str, frozenset[str]] = {}
+    made: set[str] = set()
+    found = []
+    for unit in units:
+        made |= unit.analysis.defs
+        known = {name: how for name, how in known.items() if name not in unit.analysis.defs} | dict(unit.analysis.behaviours)
+        deferred = {name: reads for name, reads in deferred.items() if name not in unit.analysis.defs} | dict(unit.analysis.deferred)
+        used = unit.uses | {given[0] for given in unit.analysis.passes}
+        found.append(replace(unit, effects=_effects(unit, used | through_functions(used, deferred), known) & made))
+    return tuple(found)
+
+
+def _effects(unit: Unit, used: Iterable[str], known: Mapping[str, Behaviour]) -> frozenset[str]:
+    found: set[str] = set()
+    for name in used:
+        how = known.get(name, Behaviour())
+        found |= how.changes - set(how.parameters)
+        found |= {root for callee, key, root in how.passes if root not in how.parameters and alters(callee, key, known)}
+    found |= {root for callee, key, root in unit.analysis.passes if alters(callee, key, known)}
+    return frozenset(found)
+
+
+def alters(callee: str, key: str, known: Mapping[str, Behaviour], seen: frozenset[str] = frozenset()) -> bool:
+    """Whether a function changes the argument at `key` (a position, a keyword, or `self`) in place, itself or through others."""
+    how = known.get(callee)
+    if how is None or callee in seen:
+        return False
+    first = 1 if callee[0] == "." else 0  # a method's arguments come behind self
+    place = int(key) + first if key.isdigit() else -1
+    name = how.parameters[place] if 0 <= place < len(how.parameters) else key
+    if name not in how.parameters:
+        return False
+    return name in how.changes or any(root == name and alters(other, k, known, seen | {callee}) for other, k, root in how.passes)
 
 
 def _reads(units: Sequence[Unit]) -> dict[str, tuple[Read, ...]]:
@@ -133,7 +190,7 @@ def _reads(units: Sequence[Unit]) -> dict[str, tuple[Read, ...]]:
 
 def _unit_reads(unit: Unit, makers: Mapping[str, Unit], deferred: Mapping[str, frozenset[str]]) -> Iterable[Read]:
     direct = unit.uses
-    through = _through_functions(direct, deferred)
+    through = through_functions(direct, deferred)
     watched = frozenset(unit.seen.reads) if unit.seen else frozenset()
     for name in sorted(direct | through | watched):
         maker = makers.get(name)
@@ -142,7 +199,7 @@ def _unit_reads(unit: Unit, makers: Mapping[str, Unit], deferred: Mapping[str, f
             yield Read(unit, name, maker, certain, name in through)
 
 
-def _through_functions(names: Iterable[str], deferred: Mapping[str, frozenset[str]]) -> frozenset[str]:
+def through_functions(names: Iterable[str], deferred: Mapping[str, frozenset[str]]) -> frozenset[str]:
     """What the functions among `names` read, and the functions among those."""
     found: set[str] = set()
     todo = [*names]
@@ -154,53 +211,11 @@ def _through_functions(names: Iterable[str], deferred: Mapping[str, frozenset[st
     return frozenset(found)
 
 
-# --- settings of modules --------------------------------------------------------------------------------------
+# --- code ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """A statement that changes a module (`np.random.seed(1)`, `sys.path.insert(0, "src")`): its text, the packages, what it reads."""
-
-    index: int
-    text: str
-    packages: frozenset[str]
-    reads: frozenset[str]
-
-
-def setup_statements(units: Iterable[Unit]) -> tuple[Setup, ...]:
-    """The statements of untagged cells that set something in a module, in notebook order."""
-    packages: dict[str, str] = {}
-    found = []
-    for unit in units:
-        packages = {n: p for n, p in packages.items() if n not in unit.analysis.defs}
-        packages.update({name: module.split(".")[0] for name, module in unit.analysis.imports.items() if not module.startswith(".")})
-        if not unit.owner and unit.cell.kind == "code":
-            found += [setup for statement in _statements(unit.python) if (setup := _setup(statement, unit, packages))]
-    return tuple(found)
-
-
-def _setup(statement: ast.stmt, unit: Unit, packages: Mapping[str, str]) -> Setup | None:
-    roots = {packages[name] for name in _changed(statement) if name in packages}
-    if not roots:
-        return None
-    reads = {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)} - BUILTINS
-    return Setup(unit.cell.index, ast.unparse(statement), frozenset(roots), frozenset(reads))
-
-
-def _changed(statement: ast.stmt) -> set[str]:
-    match statement:
-        case ast.Expr(value=ast.Call(func=ast.Name(id=name))):
-            return {name}
-        case ast.Expr(value=value):
-            return {changed_by_statement(value)}
-        case ast.Assign(targets=targets):
-            return {root_name(t) for t in targets if isinstance(t, ast.Attribute | ast.Subscript)}
-        case ast.AugAssign(target=ast.Attribute() | ast.Subscript() as target):
-            return {root_name(target)}
-    return set()
-
-
-def _statements(source: str) -> list[ast.stmt]:
+def statements(source: str) -> list[ast.stmt]:
+    """The top-level statements of plain Python; none where it cannot be parsed."""
     tree = parse(source)
     return [] if isinstance(tree, str) else tree.body
 
@@ -212,27 +227,10 @@ def imported_packages(source: str) -> frozenset[str]:
     ['a', 'c']
     """
     found: set[str] = set()
-    for statement in _statements(source):
+    for statement in statements(source):
         for node in ast.walk(statement):
             if isinstance(node, ast.Import):
                 found |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 found.add(node.module.split(".")[0])
     return frozenset(found)
-
-
-def portable_source(unit: Unit) -> str:
-    """The cell's code that other components may take along: all of an untagged cell, imports, functions and classes of a step's."""
-    if not unit.owner:
-        return unit.python
-    kept = [s for s in _statements(unit.python) if _is_code(s)] if unit.cell.kind != "feature" else []
-    return "\n".join(ast.unparse(statement) for statement in kept)
-
-
-def _is_code(statement: ast.stmt) -> bool:
-    match statement:
-        case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
-            return True
-        case ast.Assign(targets=[ast.Name()], value=ast.Lambda()):
-            return True
-    return False
