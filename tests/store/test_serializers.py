@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.preprocessing import StandardScaler
 
 from mlops_nb.errors import DamagedArtifact, Untrusted
 from mlops_nb.hashing import sha256_hex
 from mlops_nb.records import FeatureView
 from mlops_nb.store import serializers
-from mlops_nb.store.serializers import estimators, figures
+from mlops_nb.store.serializers import estimators, figures, frames
 
 
 def through(value, kind: str):
@@ -312,3 +313,17 @@ def test_a_plain_value_imports_no_library() -> None:
         "print({'pandas', 'numpy', 'sklearn', 'pyarrow', 'skops', 'matplotlib'} & set(sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+def test_a_frame_made_of_a_matrix_lies_in_memory_as_it_did():
+    """A sum's last digit follows the order of memory: a model fitted to the stored frame has to have the notebook's very bytes."""
+    matrix = np.random.default_rng(7).normal(size=(500, 6)) ** 3
+    frame = pd.DataFrame(matrix, columns=list("abcdef")).sample(frac=0.8, random_state=1)
+    frame.insert(2, "kind", "x")
+    frame["target"] = (frame.a > 0).astype(int)
+    for made in (frame, frame.drop(columns="kind"), frame[["a", "b"]], frame.copy()):
+        back = frames.load(frames.dump(made))
+        pd.testing.assert_frame_equal(back, made)
+        numbers = [c for c in made.columns if c not in ("kind", "target")]
+        assert (StandardScaler().fit(back[numbers]).mean_ == StandardScaler().fit(made[numbers]).mean_).all()
+        assert frames.dump(back) == frames.dump(made)
