@@ -236,7 +236,14 @@ class MlopsMagics(Magics):
 
         `%mlops --help` lists the commands. With `--json` the answer is Python lists and dicts, to be used in the next cell as `_`.
         """
-        return run_command(shlex.split(line), self.loaded.project)
+        return run_command(_words(line), self.loaded.project)
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise BadInput(f"{str(error).lower()} in: {line}", where="%mlops") from None
 
 
 def run_command(arguments: Sequence[str], project: Project) -> Any:

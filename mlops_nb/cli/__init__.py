@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -125,6 +126,7 @@ def main(args: list[str] | None = None) -> None:
     """Entry point of `mlops-nb`: errors become one message on stderr and a non-zero exit code."""
     arguments = sys.argv[1:] if args is None else args
     session = None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a container or a CI job: the run is recorded as interrupted
     try:
         session = Session(debug="--debug" in arguments)
         report = cli.main(arguments, prog_name="mlops-nb", standalone_mode=False)

@@ -54,6 +54,15 @@ def _python(_: "Project") -> Iterator[Finding]:
     yield Finding("python", "ok" if good else "wrong", sys.version.split()[0], "" if good else "install Python 3.11 or newer")
 
 
+def _settings(project: "Project") -> Iterator[Finding]:
+    try:
+        _ = project.settings
+    except MlopsError as error:
+        yield Finding("settings", "wrong", str(error), "mend pyproject.toml")
+    else:
+        yield Finding("settings", "ok", "readable")
+
+
 def _recording(project: "Project") -> Iterator[Finding]:
     status = project.registry.status()
     yield Finding("recording", "ok" if status.on else "wrong", "on" if status.on else "off", "" if status.on else status.reason)
@@ -118,4 +127,4 @@ def _kernel(_: "Project") -> Iterator[Finding]:
     yield Finding("kernel", "ok", f"ipykernel {version}")
 
 
-CHECKS: tuple[Callable[["Project"], Iterator[Finding]], ...] = (_python, _recording, _registry, _disk, _git, _kernel, _server, _panel)
+CHECKS: tuple[Callable[["Project"], Iterator[Finding]], ...] = (_python, _settings, _recording, _registry, _disk, _git, _kernel, _server, _panel)

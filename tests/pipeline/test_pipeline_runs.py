@@ -189,9 +189,10 @@ def is_running(pid):
         return False
 
 
-def test_an_interrupted_run_kills_its_kernel_and_is_recorded(home, project):
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminated"])
+def test_an_interrupted_run_kills_its_kernel_and_is_recorded(home, project, sign):
     driver, kernel = started(home(double=WAITING))
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(sign)
     _, err = driver.communicate(timeout=30)
     assert (driver.returncode, err.strip()) == (130, "interrupted")
     wait_for(lambda: not is_running(kernel), 10)
