@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mlops_nb.display import Report, Table, counted
+from mlops_nb.errors import MlopsError
 
 if TYPE_CHECKING:
     from mlops_nb.project import Project

@@ -169,3 +169,16 @@ def test_the_cell_that_loads_the_extension_is_recorded_too(start_kernel) -> None
     assert views["load"]["state"] == "fresh"
     assert set(views["load"]["writes"]) == {"x", "y"}
     assert kernel.run("x + y", "next").deltas[-1]["cells"][0]["upstream"] == ["load"]
+
+
+def test_doctor_says_what_is_wrong_with_the_settings(mlops_nb_command, tmp_path: Path) -> None:
+    assert mlops_nb_command("doctor").returncode == 0
+    (tmp_path / "pyproject.toml").write_text("[tool.mlops_nb]\nfeaturs = 'x'\n")
+    sick = mlops_nb_command("doctor", "--json")
+    assert sick.returncode == 1
+    assert "features" in sick.stdout  # the near name
+
+
+def test_half_a_quote_is_a_message(start_kernel) -> None:
+    answer = loaded(start_kernel).run("%mlops feature search 'wind", "c1")
+    assert answer.ename == "BadInput"
