@@ -91,7 +91,7 @@ class Analysis:
     `deferred`: for each function, class or lambda bound by name, the global names its body reads when called.
     `mutates`: names whose object it may change in place. `imports`: bound name -> module. `dynamic`: exec, eval, globals().
     `behaviours`: for each name in `deferred`, and each method `.name` of a class, what its code may change.
-    `passes`: as in `Behaviour`, of the code itself.
+    `passes`: as in `Behaviour`, of the code itself. `looked_up`: names asked for as text (`"x" in globals()`), which may be bound nowhere.
     """
 
     uses: frozenset[str] = frozenset()
@@ -104,6 +104,7 @@ class Analysis:
     error: str = ""
     behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
     passes: frozenset[tuple[str, str, str]] = frozenset()
+    looked_up: frozenset[str] = frozenset()
 
 
 # --- capture --------------------------------------------------------------------------------------------------
@@ -227,7 +228,8 @@ class Pipeline:
 class StepRun:
     """What became of one component in one run.
 
-    `files` path -> digest read from outside the pipeline, `environment` variable -> value hash (both observed).
+    `files` path -> digest read from outside the pipeline, `written` path -> digest as it left them, `environment` variable -> value hash
+    (all observed).
     `cell_id`, `error` name the failing cell and what it raised; `notebook` is the executed notebook's path.
     """
 
@@ -248,6 +250,7 @@ class StepRun:
     cell_id: str = ""
     error: str = ""
     reason: str = ""
+    written: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

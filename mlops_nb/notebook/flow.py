@@ -85,6 +85,7 @@ class _Flow(ast.NodeVisitor):
         self.calling: set[str] = set()
         self.passes: set[tuple[str, str, str]] = outer.passes if outer else set()
         self.methods: dict[str, Free] = {}  # `.name` -> the methods of that name of classes defined here
+        self.looked_up: set[str] = outer.looked_up if outer else set()
         self.same: dict[str, frozenset[str]] = {}  # other names for (parts of) objects
 
     def result(self) -> Analysis:
@@ -98,6 +99,7 @@ class _Flow(ast.NodeVisitor):
             dynamic=self.dynamic,
             behaviours={name: free.behaviour() for name, free in (self.deferred | self.methods).items()},
             passes=frozenset(self.passes),
+            looked_up=frozenset(self.looked_up),
         )
 
     # --- names ---
@@ -373,7 +375,23 @@ class _Flow(ast.NodeVisitor):
         self._target(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
+        match node:
+            case ast.Subscript(value=value, slice=ast.Constant(value=str() as name), ctx=ast.Load()) if scopes.is_namespace(value):
+                self.look_up(name)
+            case ast.Subscript(value=value, slice=ast.Constant(value=str() as name), ctx=ast.Store()) if scopes.is_namespace(value):
+                self.bind(name)
         self._target(node)
+
+    def visit_Compare(self, node: ast.Compare) -> None:
+        match node:
+            case ast.Compare(left=ast.Constant(value=str() as name), comparators=[value]) if scopes.is_namespace(value):
+                self.look_up(name)
+        self.generic_visit(node)
+
+    def look_up(self, name: str) -> None:
+        """A read of `name` by its text; it may be bound nowhere."""
+        if self.bound is not None and name not in self.bound:
+            self.looked_up.add(name)
 
     def _target(self, node: ast.Attribute | ast.Subscript) -> None:
         if not isinstance(node.ctx, ast.Load):
@@ -449,6 +467,8 @@ class _Flow(ast.NodeVisitor):
             case ast.Call(func=ast.Name(id=name), args=arguments) if name in scopes.DYNAMIC_CALLS:
                 self.dynamic = True
                 self._literal_code(name, arguments)
+            case ast.Call(func=ast.Attribute(value=value, attr="get"), args=[ast.Constant(value=str() as name), *_]) if scopes.is_namespace(value):
+                self.look_up(name)
             case ast.Call(func=ast.Attribute(attr="query" | "eval"), args=[ast.Constant(value=str() as text), *_]):
                 for name in _QUERY_NAMES.findall(text):
                     self.load(name)

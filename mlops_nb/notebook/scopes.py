@@ -106,6 +106,11 @@ def passed(node: ast.Call) -> set[tuple[str, str, str]]:
     return {given for given in found if given[2]}
 
 
+def is_namespace(node: ast.expr) -> bool:
+    """Whether an expression is `globals()` or what is the same at a cell's top level."""
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("globals", "locals", "vars", "dir") and not node.args
+
+
 def same_object(target: ast.expr, value: ast.expr) -> dict[str, frozenset[str]]:
     """Names that `target = value` makes another name for (a part of) what other names hold: `y = x`, `first = d["k"]`."""
     if isinstance(target, ast.Name) and isinstance(value, ast.Name | ast.Attribute | ast.Subscript) and root_name(value):

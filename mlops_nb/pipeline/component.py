@@ -26,7 +26,8 @@ from mlops_nb.notebook.analysis import normalized
 from mlops_nb.notebook.cells import plain_python
 from mlops_nb.notebook.flow import parse
 from mlops_nb.notebook.grammar import parse_line
-from mlops_nb.pipeline.drafts import Draft, check_interleaving, check_stateful, draft_all, taken_from
+from mlops_nb.pipeline.drafts import Draft, check_interleaving, check_star_imports, check_stateful, draft_all, taken_from
+from mlops_nb.pipeline.handover import Follows, handovers
 from mlops_nb.pipeline.hazards import shared_generator, shared_object
 from mlops_nb.pipeline.portable import is_portable, literals
 from mlops_nb.pipeline.wiring import Read, Unit, Wiring, imported_packages, wire
@@ -57,7 +58,8 @@ def build(
     for draft in drafts.values():
         check_interleaving(draft)
     check_stateful(drafts)
-    ordered = _ordered(drafts)
+    check_star_imports(wiring)
+    ordered = _ordered(drafts, handovers(wiring, drafts))
     given = {owner: _outputs(drafts[owner], drafts) for owner in ordered}
     components = tuple(_component(drafts[owner], given[owner], modules or {}) for owner in ordered)
     return Pipeline(name=name, notebook=notebook, components=components, version=version_of(name, components))
@@ -100,10 +102,23 @@ def _with_tests(wiring: Wiring) -> Wiring:
 # --- the order ------------------------------------------------------------------------------------------------
 
 
-def _ordered(drafts: Mapping[str, Draft]) -> tuple[str, ...]:
+def _ordered(drafts: Mapping[str, Draft], follows: Iterable[Follows]) -> tuple[str, ...]:
     requires = {name: [r.maker.owner for r in draft.inputs.values() if r.maker] for name, draft in drafts.items()}
+    _check_cycle(requires, drafts)
+    for one in follows:
+        requires[one.after] = [*requires[one.after], one.before]
+        if graph.cycle(requires):
+            raise PromotionRefused(
+                f"{one.message}, so step {one.after} has to come behind {one.before}, and also before it",
+                where=one.where,
+                hint="split one of these steps",
+            )
+    return graph.order(requires)
+
+
+def _check_cycle(requires: Mapping[str, list[str]], drafts: Mapping[str, Draft]) -> None:
     try:
-        return graph.order(requires)
+        graph.order(requires)
     except BadInput as error:
         around = graph.cycle(requires)
         links = [_link(drafts[a], b) for a, b in itertools.pairwise(around)]

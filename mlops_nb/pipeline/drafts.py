@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mlops_nb.errors import PromotionRefused
-from mlops_nb.notebook.analysis import facts
+from mlops_nb.notebook.analysis import analyze, facts
 from mlops_nb.notebook.flow import parse
 from mlops_nb.pipeline.portable import definition_reads, is_parameter, is_portable, literals, pieces, same_code
 from mlops_nb.pipeline.setup import Setting, settings_of, texts
-from mlops_nb.pipeline.wiring import OUTPUT_NAMES, PROCESS_WIDE, Read, Unit, Wiring, imported_packages
+from mlops_nb.pipeline.wiring import OUTPUT_NAMES, PROCESS_WIDE, STATEFUL, Read, Unit, Wiring, imported_packages
 
-# What makes an object that is used up or moves on, and cannot be made twice.
-STATEFUL = frozenset({"default_rng", "RandomState", "Random", "SystemRandom", "Generator", "iter", "count", "cycle"})
+# Builtins that a module's `import *` may well bind anew.
+SHADOWED = frozenset({"abs", "all", "any", "bin", "divmod", "hex", "input", "max", "min", "open", "pow", "round", "sum"})
 
 
 @dataclass(slots=True)
@@ -309,6 +309,19 @@ def check_stateful(drafts: Mapping[str, Draft]) -> None:
                     hint="make one of its own, with a seed, in each step",
                 )
             seen[cell_id] = draft.name
+
+
+def check_star_imports(wiring: Wiring) -> None:
+    """What `import *` binds cannot be known: a step that reads a builtin below one may mean another function. Raises PromotionRefused."""
+    star = ""
+    for unit in wiring.units:
+        read = sorted(analyze(unit.python, shadowed=SHADOWED).uses & SHADOWED) if star and unit.owner else ()
+        if read:
+            message = f"reads `{read[0]}`, which the import * of {star} may have bound anew"
+            raise PromotionRefused(message, where=unit.cell.where, hint="import what is needed by its name")
+        tree = parse(unit.python)
+        stars = (n for n in (() if isinstance(tree, str) else ast.walk(tree)) if isinstance(n, ast.ImportFrom) and n.names[0].name == "*")
+        star = unit.cell.where if any(stars) else star
 
 
 def _made_by(unit: Unit) -> Iterator[str]:

@@ -15,6 +15,14 @@ from mlops_nb.pipeline.wiring import Read, Unit, Wiring
 # Names of `random` and `numpy.random` whose use does not move the global generator on.
 _STILL = frozenset({"Random", "SystemRandom", "RandomState", "Generator", "default_rng", "SeedSequence", "PCG64", "getstate", "get_state"})
 _SEEDING = frozenset({"seed", "setstate", "set_state"})
+# What draws from numpy's global generator unless it is given a `random_state`.
+_DRAWING = frozenset(
+    {"sample", "rvs", "train_test_split", "shuffle", "resample", "make_classification", "make_regression", "make_blobs", "make_moons"}
+    | {"ShuffleSplit", "StratifiedShuffleSplit", "GroupShuffleSplit", "RandomizedSearchCV", "permutation_importance", "cross_val_predict"}
+    | {"RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor", "GradientBoostingClassifier"}
+    | {"GradientBoostingRegressor", "BaggingClassifier", "BaggingRegressor", "MLPClassifier", "MLPRegressor", "SGDClassifier"}
+    | {"SGDRegressor", "KMeans", "MiniBatchKMeans", "IsolationForest", "TSNE", "NMF", "DecisionTreeClassifier", "DecisionTreeRegressor"}
+)
 _MODULES = {"random": "Python's", "numpy.random": "numpy's"}
 
 
@@ -140,6 +148,12 @@ def _named(body: Iterable[ast.stmt], modules: Mapping[str, str]) -> Iterator[tup
     """(module, name) of what is called of a global generator."""
     for node in (node for statement in body for node in ast.walk(statement)):
         match node:
+            case ast.Call(func=ast.Attribute(value=value, attr=name)) if name in _DRAWING and not _is_random(value, modules) and _is_free(node):
+                yield "numpy.random", name
+                continue
+            case ast.Call(func=ast.Name(id=name)) if name in _DRAWING and modules.get(name, "").split(".")[0] == "sklearn" and _is_free(node):
+                yield "numpy.random", name
+                continue
             case ast.Call(func=ast.Attribute(value=ast.Attribute(value=ast.Name(id=package), attr="random"), attr=name)):
                 module = "numpy.random" if modules.get(package, "").split(".")[0] == "numpy" else ""
             case ast.Call(func=ast.Attribute(value=ast.Name(id=package), attr=name)):
@@ -150,6 +164,16 @@ def _named(body: Iterable[ast.stmt], modules: Mapping[str, str]) -> Iterator[tup
                 continue
         if module in _MODULES and name not in _STILL and name.islower():
             yield module, name
+
+
+def _is_random(value: ast.expr, modules: Mapping[str, str]) -> bool:
+    """Whether a method's owner is a module of generators itself, or one that has its own say (`random.sample`, `rng.shuffle`)."""
+    return isinstance(value, ast.Name) and (modules.get(value.id, "") in _MODULES or value.id in ("rng", "generator"))
+
+
+def _is_free(call: ast.Call) -> bool:
+    given = {keyword.arg for keyword in call.keywords}
+    return not given & {"random_state", "seed", None}
 
 
 def _refused_draw(use: _Use, before: _Use) -> PromotionRefused:

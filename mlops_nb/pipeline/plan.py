@@ -131,6 +131,10 @@ def _changes(step: StepRun, component: Component, current: Current) -> str:
         now = current.file(path)
         if now != digest:
             return f"file {path} {'changed' if now else 'is gone'}"
+    for path, digest in sorted(step.written.items()):
+        now = current.file(path)
+        if now != digest:
+            return f"file {path}, which it writes, {'changed' if now else 'is gone'}"
     for name, digest in sorted(step.environment.items()):
         if current.variable(name) != digest:
             return f"environment variable {name} changed"

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.config import STEP_VARIABLE
-from mlops_nb.errors import BadInput, NotFound
+from mlops_nb.errors import BadInput, NotFound, NotStorable
 from mlops_nb.hashing import FileHasher
 from mlops_nb.pipeline.files import MANIFEST, OWN_CELLS, write_atomically
+from mlops_nb.pipeline.sharing import check_apart
 from mlops_nb.records import ArtifactRef, CellRun
 from mlops_nb.store.codec import from_json, to_json
 from mlops_nb.store.redaction import Redactor
@@ -50,7 +51,10 @@ class Upstream:
 
 @dataclass(frozen=True, slots=True)
 class StepSpec:
-    """What the driver tells a step's kernel; `notebook` is the source notebook, `upstream` all ancestors in order, `lock` its digest."""
+    """What the driver tells a step's kernel; `notebook` is the source notebook, `upstream` all ancestors in order, `lock` its digest.
+
+    `changed`: outputs that other steps may change in place; `kept`: inputs that others read too, which this step must not change.
+    """
 
     run_id: str
     pipeline: str
@@ -64,15 +68,18 @@ class StepSpec:
     upstream: tuple[Upstream, ...] = ()
     lock: str = ""
     seed: int = 0
+    changed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a step's kernel says at its end: stored outputs, files and environment variables that it read from outside."""
+    """What a step's kernel says at its end: stored outputs, files and environment variables read from outside, files as it left them."""
 
     outputs: Mapping[str, ArtifactRef] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_spec(path: Path, spec: StepSpec, redact: Callable[[Any], Any]) -> None:
@@ -98,7 +105,8 @@ def current(environ: Mapping[str, str]) -> StepSpec | None:
         ) from error
     inputs = {name: ArtifactRef(**ref) for name, ref in given.pop("inputs").items()}
     upstream = tuple(Upstream(**one) for one in given.pop("upstream"))
-    return StepSpec(**{**given, "inputs": inputs, "upstream": upstream, "outputs": tuple(given["outputs"])})
+    names = {name: tuple(given[name]) for name in ("outputs", "changed", "kept")}
+    return StepSpec(**{**given, "inputs": inputs, "upstream": upstream, **names})
 
 
 def done_path(spec_path: Path) -> Path:
@@ -110,7 +118,7 @@ def read_done(path: Path) -> Done | None:
     """What the kernel wrote; None where it never came to that, or something else stands there."""
     try:
         given = from_json(path.read_text(encoding="utf-8"))
-        return Done({name: ArtifactRef(**ref) for name, ref in given["outputs"].items()}, given["files"], given["environment"])
+        return Done({name: ArtifactRef(**ref) for name, ref in given["outputs"].items()}, given["files"], given["environment"], given["written"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -135,11 +143,19 @@ def save(namespace: Mapping[str, Any], project: "Project", *, runs: Sequence[Cel
     component = spec.component if spec else _table(project)["name"]
     names = spec.outputs if spec else tuple(_table(project)["outputs"])
     made_by = f"{spec.run_id}/{component}" if spec else component
-    outputs = {name: project.artifacts.put(_output(namespace, name, component), name=name, made_by=made_by) for name in names}
+    values = {name: _output(namespace, name, component) for name in names}
+    if spec:
+        check_apart(values, spec.changed, component)
+        _check_kept(spec, namespace, project, runs)
+    outputs = {name: project.artifacts.put(value, name=name, made_by=made_by) for name, value in values.items()}
     if spec:
         files, environment = observed(runs, project.layout.home, notebook=spec.notebook)
         redact = Redactor(project.environ).text
-        done = Done(outputs, {redact(path): digest for path, digest in hashed(files, project.layout.root).items()}, environment)
+        read, left = (
+            {redact(path): digest for path, digest in hashed(paths, project.layout.root).items()}
+            for paths in (files, written(runs, project.layout.home))
+        )
+        done = Done(outputs, read, environment, {path: digest for path, digest in left.items() if digest})
         project.registry.flush()
         write_atomically(done_path(Path(project.environ[STEP_VARIABLE])), to_json(dataclasses.asdict(done)) + "\n")
 
@@ -166,6 +182,12 @@ def observed(runs: Iterable[CellRun], home: Path, *, notebook: str = "") -> tupl
     return files, environment
 
 
+def written(runs: Iterable[CellRun], home: Path) -> dict[str, str]:
+    """The files that cells wrote, their digests still to be made: what they hold when all is done is what later steps read."""
+    uses = (use for run in runs if run.cell_id not in OWN_CELLS for use in run.files)
+    return {use.path: "" for use in uses if use.mode == "write" and not _is_ours(use.path, home)}
+
+
 def hashed(files: Mapping[str, str], root: Path) -> dict[str, str]:
     """`files` with the digests that capture has not made yet; a file that is gone by now keeps none."""
     hasher = FileHasher()
@@ -186,6 +208,25 @@ def seed_generators(seed: int) -> None:
     random.seed(seed)
     if importlib.util.find_spec("numpy"):
         importlib.import_module("numpy").random.seed(seed % 2**32)
+
+
+def _check_kept(spec: StepSpec, namespace: Mapping[str, Any], project: "Project", runs: Iterable[CellRun]) -> None:
+    """Raise BadInput where capture saw an input change that others take from the step before, as it was there."""
+    seen = frozenset(name for run in runs if run.cell_id not in OWN_CELLS for name in run.writes)
+    for name in spec.kept:
+        if name in seen and name in namespace and _is_changed(namespace[name], spec.inputs[name], project):
+            raise BadInput(
+                f"step {spec.component} changes `{name}` in place, unseen by promotion, and other steps read it too: in the notebook they read the "
+                "changed value",
+                hint=f"change a copy, or run the notebook once (mlops-nb capture {spec.notebook}) and promote it again",
+            )
+
+
+def _is_changed(value: Any, ref: ArtifactRef, project: "Project") -> bool:
+    try:
+        return project.artifacts.digest(value, name="") != ref.digest
+    except NotStorable:
+        return True
 
 
 def _output(namespace: Mapping[str, Any], name: str, component: str) -> Any:

@@ -13,11 +13,13 @@ from mlops_nb.hashing import source_crc
 from mlops_nb.notebook.analysis import of_cell
 from mlops_nb.notebook.cells import plain_python
 from mlops_nb.notebook.flow import parse
-from mlops_nb.notebook.scopes import BUILTINS
+from mlops_nb.notebook.scopes import BUILTINS, IN_PLACE
 from mlops_nb.records import Analysis, Behaviour, Cell, CellRun
 
 # What IPython keeps of earlier cells' outputs: other values in another kernel.
 OUTPUT_NAMES = frozenset({"_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh", "_dh", "In", "Out"})
+# What makes an object that is used up or moves on: using it changes it, and it cannot be made twice.
+STATEFUL = frozenset({"default_rng", "RandomState", "Random", "SystemRandom", "Generator", "iter", "count", "cycle"})
 # Packages whose settings reach everything in the process.
 PROCESS_WIDE = frozenset({"sys", "os", "warnings", "random", "numpy", "dotenv"})
 
@@ -141,14 +143,31 @@ def with_effects(units: Sequence[Unit]) -> tuple[Unit, ...]:
     known: dict[str, Behaviour] = {}
     deferred: dict[str, frozenset[str]] = {}
     made: set[str] = set()
+    moving: set[str] = set()
     found = []
     for unit in units:
         made |= unit.analysis.defs
         known = {name: how for name, how in known.items() if name not in unit.analysis.defs} | dict(unit.analysis.behaviours)
         deferred = {name: reads for name, reads in deferred.items() if name not in unit.analysis.defs} | dict(unit.analysis.deferred)
         used = unit.uses | {given[0] for given in unit.analysis.passes}
-        found.append(replace(unit, effects=_effects(unit, used | through_functions(used, deferred), known) & made))
+        used |= through_functions(used, deferred)
+        found.append(replace(unit, effects=(_effects(unit, used, known) | used & moving) & made))
+        moving = moving - unit.analysis.defs | _moving(unit)
     return tuple(found)
+
+
+def _moving(unit: Unit) -> set[str]:
+    """Names that the cell binds to what changes when it is used: a random generator, an iterator, `push = xs.append`."""
+    found: set[str] = set()
+    for statement in statements(unit.python):
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Attribute(attr=maker) | ast.Name(id=maker))) if maker in STATEFUL:
+                found.add(name)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.GeneratorExp()):
+                found.add(name)
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Attribute(attr=method)) if method in IN_PLACE:
+                found.add(name)
+    return found
 
 
 def _effects(unit: Unit, used: Iterable[str], known: Mapping[str, Behaviour]) -> frozenset[str]:
@@ -191,7 +210,7 @@ def _reads(units: Sequence[Unit]) -> dict[str, tuple[Read, ...]]:
 def _unit_reads(unit: Unit, makers: Mapping[str, Unit], deferred: Mapping[str, frozenset[str]]) -> Iterable[Read]:
     direct = unit.uses
     through = through_functions(direct, deferred)
-    watched = frozenset(unit.seen.reads) if unit.seen else frozenset()
+    watched = unit.analysis.looked_up | (frozenset(unit.seen.reads) if unit.seen else frozenset())
     for name in sorted(direct | through | watched):
         maker = makers.get(name)
         certain = name in direct and name not in BUILTINS - OUTPUT_NAMES

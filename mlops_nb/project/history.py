@@ -90,9 +90,11 @@ def result_of(row: Mapping[str, Any], steps: tuple[StepRun, ...] = ()) -> RunRes
 
 
 def _step_of(row: Mapping[str, Any]) -> StepRun:
-    given = {name: row[name] for name in StepRun.__slots__}
-    for name in ("files", "environment"):
-        given[name] = dict(from_json(row[name]))
+    given = {name: row[name] for name in StepRun.__slots__ if name != "written"}
+    given["environment"] = dict(from_json(row["environment"]))
+    files = from_json(row["files"])
+    given["files"] = {path: digest for path, digest, *mode in files if not mode}
+    given["written"] = {path: digest for path, digest, *mode in files if mode}
     given["parameters"] = from_json(row["parameters"])
     for name in ("inputs", "outputs"):
         given[name] = {key: ArtifactRef(**ref) for key, ref in from_json(row[name]).items()}

@@ -13,7 +13,7 @@ from mlops_nb.errors import MlopsError, StepFailed
 from mlops_nb.hashing import text_digest
 from mlops_nb.notebook import graph
 from mlops_nb.notebook.cells import read_notebook
-from mlops_nb.pipeline import plan, step
+from mlops_nb.pipeline import plan, sharing, step
 from mlops_nb.pipeline.files import OWN_CELLS, OWN_PREFIX, component_notebook
 from mlops_nb.pipeline.run import Execution, KernelSetup, execute_notebook
 from mlops_nb.project import actor, event, history, new_id
@@ -163,7 +163,7 @@ class PipelineRun:
         record_step(self.project, done)
 
     def _skip(self, component: Component, planned: PlannedStep, old: StepRun) -> None:
-        same = {name: getattr(old, name) for name in ("inputs", "outputs", "files", "environment", "parameters", "notebook")}
+        same = {name: getattr(old, name) for name in ("inputs", "outputs", "files", "written", "environment", "parameters", "notebook")}
         self._keep(self._step(component, key=planned.key, status="skipped", reason=planned.reason, **same))
 
     def _run(self, component: Component, planned: PlannedStep, inputs: Mapping[str, ArtifactRef], parameters: Mapping[str, Any]) -> StepFailed | None:
@@ -189,7 +189,15 @@ class PipelineRun:
             self._keep(replace(pending, seconds=execution.seconds, cell_id=execution.cell_id, error=failure.message))
             return failure
         self._keep(
-            replace(pending, status="ran", seconds=execution.seconds, outputs=done.outputs, files=done.files, environment=done.environment),
+            replace(
+                pending,
+                status="ran",
+                seconds=execution.seconds,
+                outputs=done.outputs,
+                files=done.files,
+                environment=done.environment,
+                written=done.written,
+            ),
         )
         return None
 
@@ -228,6 +236,8 @@ class PipelineRun:
             upstream=tuple(self._upstream(c) for c in self.pipeline.components if c.name in before),
             lock=self.packages,
             seed=SEED,
+            changed=sharing.changed_elsewhere(self.pipeline, component),
+            kept=sharing.read_elsewhere(self.pipeline, component),
         )
 
     def _upstream(self, component: Component) -> step.Upstream:
@@ -344,7 +354,10 @@ class NotebookRun:
             return replace(pending, cell_id=execution.cell_id, error=str(failure))
         files, variables = step.observed(history.runs_of(self.project, self.id), self.project.layout.home, notebook=self.pipeline.notebook)
         environment = {name: self.current.variable(name) for name in variables}
-        return replace(pending, status="ran", error="", files=step.hashed(files, self.project.layout.root), environment=environment)
+        root = self.project.layout.root
+        left = step.hashed(step.written(history.runs_of(self.project, self.id), self.project.layout.home), root)
+        known = {path: digest for path, digest in left.items() if digest}
+        return replace(pending, status="ran", error="", files=step.hashed(files, root), environment=environment, written=known)
 
     def _result(self, status: RunStatus, seconds: float, done: StepRun) -> RunResult:
         version = self.pipeline.version
@@ -371,7 +384,8 @@ def record_end(project: "Project", run: RunResult) -> None:
 
 def record_step(project: "Project", done: StepRun) -> None:
     """What became of a step."""
-    row = {name: getattr(done, name) for name in StepRun.__slots__}
+    row = {name: getattr(done, name) for name in StepRun.__slots__ if name != "written"}
     # As pairs: under a key like API_TOKEN the redactor would take a digest for the secret itself.
     observed = {name: [[key, digest] for key, digest in sorted(row[name].items())] for name in ("files", "environment")}
+    observed["files"] += [[path, digest, "write"] for path, digest in sorted(done.written.items())]
     project.registry.record([Fact("step_run", {**row, **observed})])

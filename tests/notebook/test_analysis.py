@@ -118,7 +118,7 @@ CASES = [
     Case("__all__ is a binding like any other", "__all__ = ['a']", defs="__all__"),
     Case("exec", "exec(code)", uses="code", dynamic=True),
     Case("exec of a literal", "exec('y = x')", uses="x", defs="y", dynamic=True),
-    Case("globals", "globals()['x'] = 1", dynamic=True),
+    Case("globals", "globals()['x'] = 1", defs="x", dynamic=True),
     Case("names in a query", "df.query('a > @limit')", uses="df limit"),
     Case("return in a feature's body", "return df[cols]", uses="cols df"),
     Case("a redefinition forgets the function", "def f():\n    return k\nf = 1\nf", defs="f"),

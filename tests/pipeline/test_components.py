@@ -92,6 +92,7 @@ CASES = [
     Case("a generator seeded in each step", ("import random\nrandom.seed(1)", "%%step a\nrandom.seed(2)\nx = random.random()", "%%step b\nrandom.seed(3)\ny = random.random()"), cells=("c2",), support=("import random", "random.seed(1)")),
     Case("a generator seeded for the only step that draws", ("import random\nrandom.seed(1)", "%%step a\nx = 1", "%%step b\ny = random.random()"), cells=("c2",), support=("import random", "random.seed(1)")),
     Case("generators without a seed", ("import random", "%%step a\nx = random.random()", "%%step b\ny = random.random()"), cells=("c2",), support=("import random",)),
+    Case("a generator goes on where a step left it", ("import random\nrng = random.Random(1)", "%%step a\nx = rng.random()", "%%step b\ny = rng.random()"), cells=("c2",), inputs={"rng": "a"}),
     Case("imports repeated in every cell agree", ("import math", "%%step b\nmath.pi", "import math", "%%step b\nmath.e"), cells=("c1", "c3"), support=("import math",)),
 ]  # fmt: skip
 
@@ -126,7 +127,7 @@ REFUSED = [
     ("an untagged change of a step's value", ("%%step a\nx = []", "x.append(1)", "%%step b\nx"), "cell 2 (id c1): makes `x` for nb.ipynb:cell 3 (id c2) out of `x` of step a", "%%step"),
     ("an untagged cell that nobody can read", ("exec('x' + '=1')\ny = 1 + 1", "%%step b\ny"), "cell 1 (id c0): makes `y` by code that cannot be read", "%%step make_y"),
     ("a computed parameter", (("year = 2013\npath = f'{year}.csv'", "parameters"), "%%step b\npath"), "cell 1 (id c0): `path` is computed in the parameters cell", "literals"),
-    ("a generator for two steps", ("import random\nrng = random.Random(1)", "%%step a\nx = rng.random()", "%%step b\ny = rng.random()"), "a random generator say, for the steps a, b: each would start it anew", "in each step"),
+    ("a counter for two steps", ("def make():\n    n = 0\n    def go():\n        nonlocal n\n        n += 1\n        return n\n    return go", "tick = make()", "%%step a\nx = tick()", "%%step b\ny = tick()"), "a random generator say, for the steps a, b: each would start it anew", "in each step"),
     ("an alias changed in another step", ("%%step a\nx = []\ny = x", "%%step m\ny.append(1)", "%%step b\nx"), "cell 2 (id c1): changes the value of `x` through another name, and nb.ipynb:cell 3 (id c2) reads `x`", "copy"),
     ("an alias changed where it is read", ("%%step a\nx = []\ny = x", "%%step b\ny.append(1)", "%%step b\nprint(x)"), "cell 2 (id c1): changes the value of `x` through another name", "copy"),
     ("a generator moved on by another step", ("import numpy as np\nnp.random.seed(1)", "%%step a\nx = np.random.rand()", "%%step b\ny = np.random.rand()"), "cell 3 (id c2): draws from numpy's global generator, which nb.ipynb:cell 2 (id c1) has moved on", "seed it in this step"),
