@@ -2,7 +2,7 @@
 
 import bisect
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlops_nb.notebook.graph import ancestors
@@ -159,8 +159,8 @@ class _Judge:
         self.behind: dict[str, _Behind] = {}
         self.readers: dict[str, set[str]] = {}  # name -> the cells whose latest run read it
         self.dependents: dict[str, set[str]] = {}  # cell -> the cells whose latest run stands on it
-        self.verdicts: dict[str, str] = {}  # cell -> why it is stale; one that has to be judged again is not in it
-        self.shown: dict[str, CellView] = {}
+        self.direct: dict[str, str] = {}  # cell -> why it is stale by what it read itself; one to be judged again is not in it
+        self.shown: dict[str, tuple[CellRun, str, CellView]] = {}
 
     def add(self, run: CellRun, edges: Iterable[Edge]) -> None:
         """Take in the next run, with the edges into it."""
@@ -174,7 +174,8 @@ class _Judge:
         rewritten = set(run.writes) - set(run.unchanged)
         for name in rewritten:
             self.rewrites.setdefault(name, _Rewrites()).add(run, number)
-        self._reopen({run.cell_id} | self._reached(run, rewritten))
+        for cell in {run.cell_id} | self.dependents.get(run.cell_id, set()) | self._reached(run, rewritten):
+            self.direct.pop(cell, None)  # to be judged again
 
     def _index(self, run: CellRun) -> None:
         """Make `run` its cell's latest."""
@@ -193,16 +194,6 @@ class _Judge:
     def _reached(self, run: CellRun, names: Iterable[str]) -> set[str]:
         """The cells that read one of `names`, which `run` wrote, from where that counts."""
         return {cell for name in names for cell in self.readers.get(name, ()) if self._counts(run, name, self.latest[cell])}
-
-    def _reopen(self, cells: Iterable[str]) -> None:
-        """Judge these cells and all that stand on them again."""
-        todo, seen = list(cells), set()
-        while todo:
-            cell = todo.pop()
-            if cell not in seen:
-                seen.add(cell)
-                self.verdicts.pop(cell, None)
-                todo.extend(self.dependents.get(cell, ()))
 
     def _behind(self, edges: Sequence[Edge]) -> _Behind:
         if not edges:
@@ -223,21 +214,35 @@ class _Judge:
         """The state of every cell, with the notebook's order as it is known now; the same object as long as it is the same state."""
         if positions is not self.positions:
             self.positions = positions
-            self.verdicts.clear()
+            self.direct.clear()
             for rewrites in self.rewrites.values():
                 rewrites.highest.clear()
-        if len(self.verdicts) < len(self.latest):
-            for cell_id in [cell_id for cell_id in self.latest if cell_id not in self.verdicts]:
-                self._show(cell_id)
-        return dict(self.shown)
+        if len(self.direct) < len(self.latest):
+            self.direct.update({cell_id: self._direct(cell_id) for cell_id in self.latest if cell_id not in self.direct})
+        stale = self._stale()
+        for cell_id, run in self.latest.items():
+            self._show(run, (self.direct[cell_id] or self._through(cell_id, stale)) if cell_id in stale else "")
+        return {cell_id: view for cell_id, (_, _, view) in self.shown.items()}
 
-    def _show(self, cell_id: str) -> None:
-        run = self.latest[cell_id]
-        stale = self.why_stale(cell_id)
+    def _stale(self) -> set[str]:
+        """The cells that are stale by themselves, and all that stand on them."""
+        todo = [cell_id for cell_id, reason in self.direct.items() if reason]
+        found = set(todo)
+        while todo:
+            source = todo.pop()
+            for cell_id in self.dependents.get(source, ()):
+                if cell_id not in found and self._through(cell_id, (source,)):
+                    found.add(cell_id)
+                    todo.append(cell_id)
+        return found
+
+    def _show(self, run: CellRun, stale: str) -> None:
         failed = run.status == "error"
-        view = self._view(run, "failed" if failed else "stale" if stale else "fresh", run.error if failed else stale)
-        if self.shown.get(cell_id) != view:
-            self.shown[cell_id] = view
+        reason = run.error if failed else stale
+        shown = self.shown.get(run.cell_id)
+        if shown is None or shown[0] is not run or shown[1] != reason:
+            view = self._view(run, "failed" if failed else "stale" if stale else "fresh", reason)
+            self.shown[run.cell_id] = (run, reason, view)
 
     def _view(self, run: CellRun, state: CellState, reason: str) -> CellView:
         return CellView(
@@ -253,25 +258,6 @@ class _Judge:
             writes=run.writes,
             upstream=tuple(cell for cell in self.behind[run.id].cells if cell != run.cell_id),
         )
-
-    def why_stale(self, cell_id: str) -> str:
-        """The reason in words, '' for a fresh cell; upstream cells are judged first, without recursion."""
-        todo = [cell_id]
-        while todo:
-            current = todo[-1]
-            if current in self.verdicts:
-                todo.pop()
-                continue
-            waiting = [c for c in self._upstream(current) if c not in self.verdicts and c not in todo]
-            if waiting:
-                todo.extend(waiting)
-                continue
-            self.verdicts[current] = self._direct(current) or self._through(current)
-            todo.pop()
-        return self.verdicts[cell_id]
-
-    def _upstream(self, cell_id: str) -> tuple[str, ...]:
-        return self.behind[self.latest[cell_id].id].cells
 
     def _direct(self, cell_id: str) -> str:
         run = self.latest[cell_id]
@@ -308,12 +294,15 @@ class _Judge:
                 return f"`{edge.name}` is no longer made by {_label(maker)}"
         return ""
 
-    def _through(self, cell_id: str) -> str:
+    def _through(self, cell_id: str, stale: Container[str]) -> str:
+        """Why a cell is stale by what it read of the cells `stale`; '' where that is no reason."""
         for edge in self.behind[self.latest[cell_id].id].edges:
             source = self.by_id[edge.from_run]
-            if source.cell_id == cell_id or (edge.name in source.reads and not self._above(source.cell_id, cell_id)):
+            if source.cell_id == cell_id or source.cell_id not in stale:
+                continue
+            if edge.name in source.reads and not self._above(source.cell_id, cell_id):
                 continue  # what a cell below changed in place is no reason to run this one again
-            if self.verdicts.get(source.cell_id) and self.latest[source.cell_id].status == "ok":
+            if self.latest[source.cell_id].status == "ok":
                 verb = "reads" if edge.certainty == "certain" else "may read"
                 return f"{verb} `{edge.name}` of a stale cell {_label(self.latest[source.cell_id])}"
         return ""
