@@ -174,14 +174,13 @@ def wait_for(condition, seconds=40):
 WAITING = "%%step double\nimport os, pathlib, time\npathlib.Path('pid').write_text(str(os.getpid()))\ntime.sleep(600)\ndoubled = rows"
 
 
-def heed_interrupts():
-    """A shell starts its background jobs, and so these tests perhaps, with Ctrl-C ignored; children inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+# A shell starts its background jobs, and so these tests perhaps, with Ctrl-C ignored; children inherit that.
+HEED = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 
 
 def started(notebook):
-    command = [sys.executable, "-c", "from mlops_nb.cli import main; main()", "run", str(notebook)]
-    driver = subprocess.Popen(command, cwd=notebook.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts)
+    command = [sys.executable, "-c", HEED + "from mlops_nb.cli import main; main()", "run", str(notebook)]
+    driver = subprocess.Popen(command, cwd=notebook.parent, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     pid = notebook.parent / "pid"
     wait_for(lambda: pid.exists() and pid.read_text())
     return driver, int(pid.read_text())
