@@ -103,7 +103,8 @@ def _rowwise(frame: "pd.DataFrame") -> list[tuple[int, int]]:
     """
     found = []
     for block in frame._mgr.blocks:  # noqa: SLF001 (no public name for a frame's blocks)
-        places, strides = block.mgr_locs.as_array, getattr(block.values, "strides", ())
+        places = block.mgr_locs.as_array
+        strides: tuple[int, ...] = getattr(block.values, "strides", ())
         together = len(places) > 1 and places[-1] - places[0] == len(places) - 1
         if together and len(strides) > 1 and len(frame) > 1 and strides[0] < strides[1]:
             found.append((int(places[0]), int(places[-1]) + 1))
