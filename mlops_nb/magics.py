@@ -159,6 +159,8 @@ class MlopsMagics(Magics):
             self.loaded.cell("step", line, cell)
             raise BadInput("%%step can only stand in the first line of a cell", where=self.loaded.session.notebook)
         match line.strip():
+            case "begin":
+                step.begin(self.loaded.project)
             case "load":
                 step.load(self.namespace, self.loaded.project)
             case "save":

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from mlops_nb.notebook.cells import plain_python
-from mlops_nb.notebook.flow import Facts, follow, parse
+from mlops_nb.notebook.flow import Facts, follow
 from mlops_nb.notebook.scopes import BUILTINS
+from mlops_nb.notebook.syntax import parse
 from mlops_nb.records import Analysis, Cell
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from mlops_nb.errors import BadInput
 from mlops_nb.notebook import scopes
 from mlops_nb.notebook.grammar import parse_line
-from mlops_nb.notebook.quiet import quiet
 from mlops_nb.notebook.scopes import Free
+from mlops_nb.notebook.syntax import parse
 from mlops_nb.records import Analysis
 
 _TIMING_MAGICS = frozenset({"time", "timeit", "prun", "memit", "mprun", "debug"})
@@ -47,19 +47,6 @@ def follow(source: str, *, builtins: frozenset[str]) -> Facts:
     except RecursionError:
         return Facts(Analysis(error="RecursionError: nested too deeply"))
     return Facts(flow.result(), frozenset((flow.bound or set()) & flow.defs), frozenset(flow.certain), frozenset(flow.calls))
-
-
-def parse(source: str) -> ast.Module | str:
-    """The module (top-level await and return allowed), or why it cannot be parsed."""
-    try:
-        with quiet():
-            tree = compile(source, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-    except SyntaxError as error:
-        return f"SyntaxError: {error.msg} (line {error.lineno})"
-    except (ValueError, RecursionError, MemoryError, OverflowError) as error:
-        return f"{type(error).__name__}: {error}"
-    assert isinstance(tree, ast.Module)
-    return tree
 
 
 class _Flow(ast.NodeVisitor):
@@ -335,7 +322,7 @@ class _Flow(ast.NodeVisitor):
             self.imports[alias.asname or alias.name] = module
 
     def visit_FunctionDef(self, node: scopes.Function) -> None:
-        annotations = {id(e) for e in _annotations(node)} if self.lazy_annotations else set()
+        annotations = {id(e) for e in scopes.annotations(node)} if self.lazy_annotations else set()
         for expression in scopes.definition_time(node):
             if id(expression) not in annotations:
                 self.visit(expression)
@@ -375,22 +362,19 @@ class _Flow(ast.NodeVisitor):
         self._target(node)
 
     def visit_Subscript(self, node: ast.Subscript) -> None:
-        match node:
-            case ast.Subscript(value=value, slice=ast.Constant(value=str() as name), ctx=ast.Load()) if scopes.is_namespace(value):
-                self.look_up(name)
-            case ast.Subscript(value=value, slice=ast.Constant(value=str() as name), ctx=ast.Store()) if scopes.is_namespace(value):
-                self.bind(name)
+        self.look_up(node)
         self._target(node)
 
     def visit_Compare(self, node: ast.Compare) -> None:
-        match node:
-            case ast.Compare(left=ast.Constant(value=str() as name), comparators=[value]) if scopes.is_namespace(value):
-                self.look_up(name)
+        self.look_up(node)
         self.generic_visit(node)
 
-    def look_up(self, name: str) -> None:
-        """A read of `name` by its text; it may be bound nowhere."""
-        if self.bound is not None and name not in self.bound:
+    def look_up(self, node: ast.expr) -> None:
+        """A name given as text: `globals()["x"]`, `"x" in globals()`; it may be bound nowhere."""
+        name, binds = scopes.by_text(node)
+        if binds:
+            self.bind(name)
+        elif name and self.bound is not None and name not in self.bound:
             self.looked_up.add(name)
 
     def _target(self, node: ast.Attribute | ast.Subscript) -> None:
@@ -447,16 +431,10 @@ class _Flow(ast.NodeVisitor):
         if name:
             self.bind(name)
 
-    def visit_MatchAs(self, node: ast.MatchAs) -> None:
-        self._pattern(node)
-
-    def visit_MatchStar(self, node: ast.MatchStar) -> None:
-        self._pattern(node)
-
-    def visit_MatchMapping(self, node: ast.MatchMapping) -> None:
-        self._pattern(node)
+    visit_MatchAs = visit_MatchStar = visit_MatchMapping = _pattern  # noqa: N815 (as ast names them)
 
     def visit_Call(self, node: ast.Call) -> None:
+        self.look_up(node)
         for name in sorted(scopes.changed_by_call(node)):
             self.mutate(name)
         self.passes |= {given for given in scopes.passed(node) if not any(given[2] in names for names in self.local)}
@@ -467,8 +445,6 @@ class _Flow(ast.NodeVisitor):
             case ast.Call(func=ast.Name(id=name), args=arguments) if name in scopes.DYNAMIC_CALLS:
                 self.dynamic = True
                 self._literal_code(name, arguments)
-            case ast.Call(func=ast.Attribute(value=value, attr="get"), args=[ast.Constant(value=str() as name), *_]) if scopes.is_namespace(value):
-                self.look_up(name)
             case ast.Call(func=ast.Attribute(attr="query" | "eval"), args=[ast.Constant(value=str() as text), *_]):
                 for name in _QUERY_NAMES.findall(text):
                     self.load(name)
@@ -521,9 +497,3 @@ class _Flow(ast.NodeVisitor):
         self.load(options["variable"])
         for _, expression in options["metrics"]:
             self._code(expression, binds=False)
-
-
-def _annotations(node: scopes.Function) -> list[ast.expr]:
-    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
-    found = [argument.annotation for argument in arguments if argument]
-    return [expression for expression in [*found, node.returns] if expression is not None]

@@ -106,9 +106,21 @@ def passed(node: ast.Call) -> set[tuple[str, str, str]]:
     return {given for given in found if given[2]}
 
 
-def is_namespace(node: ast.expr) -> bool:
-    """Whether an expression is `globals()` or what is the same at a cell's top level."""
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("globals", "locals", "vars", "dir") and not node.args
+def by_text(node: ast.expr) -> tuple[str, bool]:
+    """The global name that an expression gives as text, and whether it binds it: `globals()["x"] = 1`; '' where there is none."""
+    match node:
+        case ast.Subscript(value=space, slice=ast.Constant(value=str() as name), ctx=context):
+            binds = isinstance(context, ast.Store)
+        case ast.Compare(left=ast.Constant(value=str() as name), comparators=[space]):
+            binds = False
+        case ast.Call(func=ast.Attribute(value=space, attr="get"), args=[ast.Constant(value=str() as name), *_]):
+            binds = False
+        case _:
+            return "", False
+    match space:
+        case ast.Call(func=ast.Name(id="globals" | "locals" | "vars" | "dir"), args=[]):
+            return name, binds
+    return "", False
 
 
 def same_object(target: ast.expr, value: ast.expr) -> dict[str, frozenset[str]]:
@@ -159,6 +171,13 @@ def _mutable_defaults(arguments: ast.arguments) -> set[str]:
     places = [*arguments.posonlyargs, *arguments.args]
     pairs = [*zip(reversed(places), reversed(arguments.defaults), strict=False), *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)]
     return {a.arg for a, default in pairs if isinstance(default, ast.List | ast.Dict | ast.Set | ast.Call)}
+
+
+def annotations(node: Function) -> list[ast.expr]:
+    """The annotations of a function's arguments and of what it returns."""
+    arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
+    found = [argument.annotation for argument in arguments if argument]
+    return [expression for expression in [*found, node.returns] if expression is not None]
 
 
 def definition_time(node: Function | ast.Lambda) -> list[ast.expr]:

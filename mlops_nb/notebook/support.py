@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from mlops_nb.notebook import graph
 from mlops_nb.notebook.analysis import analyze
-from mlops_nb.notebook.flow import parse
 from mlops_nb.notebook.scopes import BUILTINS
+from mlops_nb.notebook.syntax import parse
 from mlops_nb.records import Analysis
 
 
@@ -95,6 +95,19 @@ def split_imports(statement: ast.stmt) -> list[ast.stmt]:
     return [statement]
 
 
+CLASS_MAKERS = frozenset({"namedtuple", "NamedTuple", "make_dataclass", "NewType", "TypeVar", "Enum", "IntEnum", "TypedDict"})
+
+
+def is_class_statement(statement: ast.stmt) -> bool:
+    """Whether a statement binds a class: `class A: ...`, `P = namedtuple("P", "x y")`."""
+    match statement:
+        case ast.ClassDef():
+            return True
+        case ast.Assign(targets=[ast.Name()], value=ast.Call(func=ast.Name(id=maker) | ast.Attribute(attr=maker))):
+            return maker in CLASS_MAKERS
+    return False
+
+
 def is_portable_statement(statement: ast.stmt) -> bool:
     """Whether a top-level statement is code that may come along: an import, function, class or literal, or a choice between such.
 
@@ -102,7 +115,9 @@ def is_portable_statement(statement: ast.stmt) -> bool:
     [True, True, False]
     """
     match statement:
-        case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+        case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Pass():
+            return True
+        case _ if is_class_statement(statement):
             return True
         case ast.Assign(targets=[ast.Name()], value=value) | ast.AnnAssign(target=ast.Name(), value=ast.expr() as value):
             return isinstance(value, ast.Lambda) or _is_literal(value)
@@ -110,8 +125,6 @@ def is_portable_statement(statement: ast.stmt) -> bool:
             return all(map(is_portable_statement, [*body, *orelse]))
         case ast.Try(body=body, handlers=handlers, orelse=orelse, finalbody=finalbody):
             return all(map(is_portable_statement, [*body, *orelse, *finalbody, *(s for h in handlers for s in h.body)])) and bool(handlers)
-        case ast.Pass():
-            return True
     return False
 
 

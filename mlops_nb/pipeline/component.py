@@ -24,8 +24,8 @@ from mlops_nb.hashing import json_digest, text_digest
 from mlops_nb.notebook import graph
 from mlops_nb.notebook.analysis import normalized
 from mlops_nb.notebook.cells import plain_python
-from mlops_nb.notebook.flow import parse
 from mlops_nb.notebook.grammar import parse_line
+from mlops_nb.notebook.syntax import parse
 from mlops_nb.pipeline.drafts import Draft, check_interleaving, check_star_imports, check_stateful, draft_all, taken_from
 from mlops_nb.pipeline.handover import Follows, handovers
 from mlops_nb.pipeline.hazards import shared_generator, shared_object

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from mlops_nb.errors import PromotionRefused
 from mlops_nb.notebook.analysis import analyze, facts
-from mlops_nb.notebook.flow import parse
-from mlops_nb.pipeline.portable import definition_reads, is_parameter, is_portable, literals, pieces, same_code
+from mlops_nb.notebook.syntax import parse
+from mlops_nb.pipeline.portable import defines_class, definition_reads, is_parameter, is_portable, literals, pieces, same_code
 from mlops_nb.pipeline.setup import Setting, settings_of, texts
-from mlops_nb.pipeline.wiring import OUTPUT_NAMES, PROCESS_WIDE, STATEFUL, Read, Unit, Wiring, imported_packages
+from mlops_nb.pipeline.wiring import OUTPUT_NAMES, PROCESS_WIDE, STATEFUL, Read, Unit, Wiring, imported_packages, through_functions
 
 # Builtins that a module's `import *` may well bind anew.
 SHADOWED = frozenset({"abs", "all", "any", "bin", "divmod", "hex", "input", "max", "min", "open", "pow", "round", "sum"})
@@ -59,6 +59,8 @@ def draft_all(wiring: Wiring) -> dict[str, Draft]:
         _take_all(draft, _maybe_from_outside(draft, _exposed(draft)))
     while any(_take_all(draft, _maybe_from_outside(draft, _unsure_outputs(draft, drafts))) for draft in drafts.values()):
         pass
+    for draft in drafts.values():
+        _take_all(draft, _classes_before(draft, drafts))
     settings = settings_of(wiring)
     while any(_take_settings(draft, drafts, settings) for draft in drafts.values()):
         pass
@@ -135,6 +137,30 @@ def _maybe_from_outside(draft: Draft, names: Iterable[str]) -> list[Read]:
     return found
 
 
+def _classes_before(draft: Draft, drafts: Mapping[str, Draft]) -> list[Read]:
+    """The classes of the components that its values come from: a value may be an instance, which needs its class to be loaded."""
+    known = {read.name for read in draft.reads}.union(*(unit.makes for unit in draft.units))
+    units = [unit for name in sorted(_before(draft, drafts)) for unit in (*drafts[name].units, *drafts[name].leading.values())]
+    makers = [(read.name, read.maker) for unit in units for read in draft.wiring.of(unit) if read.maker]
+    makers += [(name, unit) for unit in units for name in sorted(unit.analysis.defs)]
+    found = {name: maker for name, maker in makers if name not in known and defines_class(name, maker)}
+    classes = {name: maker for name, maker in found.items() if is_portable(name, maker, draft.wiring)}
+    behind = through_functions(classes, draft.wiring.deferred_before(draft.units[0])) - known - classes.keys()
+    made = {name: draft.wiring.maker_before(name, draft.first) for name in sorted(behind)}
+    return [Read(draft.units[0], name, maker, direct=False) for name, maker in (classes | made).items() if maker]
+
+
+def _before(draft: Draft, drafts: Mapping[str, Draft]) -> frozenset[str]:
+    """The components that its inputs come from, and theirs."""
+    found: set[str] = set()
+    todo = [draft]
+    while todo:
+        makers = {read.maker.owner for read in todo.pop().inputs.values() if read.maker} - found
+        found |= makers
+        todo += [drafts[name] for name in sorted(makers)]
+    return frozenset(found - {draft.name})
+
+
 def _code(draft: Draft) -> str:
     return "\n".join(unit.python for unit in draft.units if unit.cell.kind not in ("test", "feature"))
 
@@ -156,7 +182,7 @@ def _unsure_outputs(draft: Draft, drafts: Mapping[str, Draft]) -> frozenset[str]
 
 def _take_settings(draft: Draft, drafts: Mapping[str, Draft], settings: Iterable[Setting]) -> bool:
     """Take the settings of what the component uses; was there a new one?"""
-    used = _packages(draft, drafts, frozenset()) | PROCESS_WIDE
+    used = frozenset().union(PROCESS_WIDE, *(_packages(drafts[name]) for name in (draft.name, *_before(draft, drafts))))
     new = False
     for setting in settings:
         if setting.place[0] < draft.last and setting.packages & used and setting.unit.owner != draft.name and setting not in draft.settings:
@@ -164,11 +190,8 @@ def _take_settings(draft: Draft, drafts: Mapping[str, Draft], settings: Iterable
     return new
 
 
-def _packages(draft: Draft, drafts: Mapping[str, Draft], seen: frozenset[str]) -> frozenset[str]:
-    """The packages whose settings may count: its own, and those of the components that its values come from."""
-    own = imported_packages(draft.support).union(*(imported_packages(u.python) for u in [*draft.units, *draft.leading.values()]))
-    makers = {read.maker.owner for read in draft.inputs.values() if read.maker} - seen
-    return own.union(*(_packages(drafts[name], drafts, seen | makers | {draft.name}) for name in makers if name != draft.name))
+def _packages(draft: Draft) -> frozenset[str]:
+    return imported_packages(draft.support).union(*(imported_packages(u.python) for u in [*draft.units, *draft.leading.values()]))
 
 
 def _take_setting(draft: Draft, setting: Setting) -> bool:

@@ -1,7 +1,7 @@
 """A pipeline as files in git: one notebook a component and pipeline.toml, deterministic and diffable.
 
-A component notebook is: parameters cell, support cell (imports, functions, constants), load cell, the user's cells verbatim with their ids
-and tags, save cell. Rendering is pure; `write_pipeline` touches only files whose text differs.
+A component notebook is: parameters cell, load cell, support cell (imports, functions, constants; before the load cell where it defines
+classes), the user's cells verbatim with their ids and tags, save cell. Rendering is pure; `write_pipeline` touches only files whose text differs.
 """
 
 import contextlib
@@ -17,14 +17,17 @@ from typing import Any
 from mlops_nb.errors import BadInput, MlopsError
 from mlops_nb.notebook.cells import read_notebook
 from mlops_nb.notebook.grammar import identifier
+from mlops_nb.notebook.support import is_class_statement
 from mlops_nb.pipeline.component import digest_of, literals, version_of
+from mlops_nb.pipeline.wiring import statements
 from mlops_nb.records import Cell, Component, Pipeline
 
 MANIFEST = "pipeline.toml"
 LOAD_SOURCE = "%load_ext mlops_nb\n%step load"
+BEGIN_SOURCE = "%load_ext mlops_nb\n%step begin"
 SAVE_SOURCE = "%step save"
 OWN_PREFIX = "mlops-nb-"  # of the ids of cells that are not the user's
-OWN_CELLS = frozenset(OWN_PREFIX + name for name in ("parameters", "injected-parameters", "load", "support", "save"))
+OWN_CELLS = frozenset(OWN_PREFIX + name for name in ("parameters", "injected-parameters", "begin", "load", "support", "save"))
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -36,9 +39,10 @@ def notebook_text(notebook: Mapping[str, Any]) -> str:
 def component_notebook(component: Component) -> dict[str, Any]:
     """The notebook (nbformat 4.5) that runs `component` alone."""
     cells = [_own_cell("parameters", parameters_source(component.parameters), "parameters")] if component.parameters else []
-    cells.append(_own_cell("load", LOAD_SOURCE))
-    if component.support:
-        cells.append(_own_cell("support", component.support.strip("\n")))
+    load = [_own_cell("load", LOAD_SOURCE)]
+    support = [_own_cell("support", component.support.strip("\n"))] if component.support else []
+    # Instances cannot be loaded before their classes are there; the generators are seeded before all code in any case.
+    cells += [_own_cell("begin", BEGIN_SOURCE), *support, *load] if component.inputs and _defines_class(component.support) else [*load, *support]
     cells += [_code_cell(cell.id, cell.source, cell.tags) for cell in component.cells]
     cells.append(_own_cell("save", SAVE_SOURCE))
     return {"cells": cells, "metadata": {"kernelspec": KERNELSPEC, "mlops_nb": {"component": component.name}}, "nbformat": 4, "nbformat_minor": 5}
@@ -220,6 +224,10 @@ def _says(path: Path, text: str) -> bool:
         return path.read_bytes() == text.encode("utf-8", "surrogatepass")
     except OSError:
         return False
+
+
+def _defines_class(source: str) -> bool:
+    return any(is_class_statement(statement) for statement in statements(source))
 
 
 def _own_cell(name: str, source: str, *tags: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mlops_nb.errors import PromotionRefused
-from mlops_nb.notebook.flow import parse
+from mlops_nb.notebook.syntax import parse
 from mlops_nb.pipeline.wiring import Read, Unit, Wiring
 
 # Names of `random` and `numpy.random` whose use does not move the global generator on.

@@ -11,8 +11,8 @@ from functools import lru_cache
 
 from mlops_nb.notebook.analysis import facts
 from mlops_nb.notebook.cells import plain_python
-from mlops_nb.notebook.flow import parse
-from mlops_nb.notebook.support import is_portable_statement, split_imports, text_of
+from mlops_nb.notebook.support import is_class_statement, is_portable_statement, split_imports, text_of
+from mlops_nb.notebook.syntax import parse
 from mlops_nb.pipeline.wiring import Read, Unit, Wiring, statements, through_functions
 from mlops_nb.records import Analysis, Cell
 
@@ -31,11 +31,11 @@ class Part:
     def is_code(self) -> bool:
         """An import, function or class, whatever cell it stands in."""
         match self.statement:
-            case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            case ast.Import() | ast.ImportFrom() | ast.FunctionDef() | ast.AsyncFunctionDef():
                 return True
             case ast.Assign(targets=[ast.Name()], value=ast.Lambda()):
                 return True
-        return False
+        return is_class_statement(self.statement)
 
 
 @lru_cache(maxsize=512)
@@ -62,6 +62,12 @@ def definition(name: str, unit: Unit) -> Part | None:
     later = [part.analysis for part in parts[last.place + 1 :]]
     replaced = any(last.analysis.uses & (analysis.defs | analysis.mutates) for analysis in later)
     return None if replaced else last
+
+
+def defines_class(name: str, unit: Unit) -> bool:
+    """Whether `unit` defines `name` as a class that can be carried as code."""
+    found = definition(name, unit)
+    return found is not None and is_class_statement(found.statement)
 
 
 def definition_reads(name: str, maker: Unit, wiring: Wiring) -> tuple[Read, ...]:

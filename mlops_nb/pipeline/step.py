@@ -9,7 +9,10 @@ import dataclasses
 import importlib
 import importlib.util
 import json
+import os
 import random
+import sys
+import sysconfig
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from mlops_nb.project import Project
 
 OUR_VARIABLES = ("MLOPS_NB_", "JPY_", "PYTHONHASHSEED")
+_begun: "list[Project]" = []
 NEWEST = """
 select step_run.outputs from step_run join run on run.id = step_run.run_id
 where run.pipeline = ? and run.kind = 'pipeline' and step_run.component = ? and step_run.status in ('ran', 'skipped')
@@ -123,13 +127,21 @@ def read_done(path: Path) -> Done | None:
         return None
 
 
+def begin(project: "Project") -> None:
+    """Seed the random generators, once a kernel: what the support code seeds after that stays."""
+    if project not in _begun:
+        _begun.append(project)
+        spec = current(project.environ)
+        seed_generators(spec.seed if spec else 0)
+
+
 def load(namespace: MutableMapping[str, Any], project: "Project") -> None:
-    """Seed the random generators and bring this component's inputs into `namespace`.
+    """Seed the random generators, unless `begin` has, and bring this component's inputs into `namespace`.
 
     Raises NotFound where an input has not been made yet, DamagedArtifact and Untrusted from the store.
     """
     spec = current(project.environ)
-    seed_generators(spec.seed if spec else 0)
+    begin(project)
     for name, ref in (spec.inputs if spec else _newest_inputs(project)).items():
         namespace[name] = project.artifacts.get(ref)
 
@@ -151,6 +163,7 @@ def save(namespace: Mapping[str, Any], project: "Project", *, runs: Sequence[Cel
     if spec:
         files, environment = observed(runs, project.layout.home, notebook=spec.notebook)
         redact = Redactor(project.environ).text
+        files = dict.fromkeys(own_modules(project.layout.root), "") | files
         read, left = (
             {redact(path): digest for path, digest in hashed(paths, project.layout.root).items()}
             for paths in (files, written(runs, project.layout.home))
@@ -180,6 +193,18 @@ def observed(runs: Iterable[CellRun], home: Path, *, notebook: str = "") -> tupl
             if not name.startswith(OUR_VARIABLES):
                 environment.setdefault(name, digest)
     return files, environment
+
+
+def own_modules(root: Path) -> list[str]:
+    """The files of the modules this process has imported that come from no installed package, wherever `sys.path` found them.
+
+    Relative to `root` where they are inside it. mlops_nb itself is none of them.
+    """
+    installed = tuple(f"{os.path.realpath(path)}{os.sep}" for path in {*sysconfig.get_paths().values(), sys.prefix, sys.base_prefix})
+    named = [(name, getattr(module, "__file__", None)) for name, module in sys.modules.copy().items()]
+    files = {os.path.realpath(file) for name, file in named if isinstance(file, str) and name.partition(".")[0] not in ("mlops_nb", "__main__")}
+    own = (file for file in sorted(files) if file.endswith(".py") and not file.startswith(installed) and "site-packages" not in Path(file).parts)
+    return [os.path.relpath(file, root) if Path(file).is_relative_to(root) else file for file in own]
 
 
 def written(runs: Iterable[CellRun], home: Path) -> dict[str, str]:

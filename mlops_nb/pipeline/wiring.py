@@ -12,14 +12,15 @@ from functools import cached_property
 from mlops_nb.hashing import source_crc
 from mlops_nb.notebook.analysis import of_cell
 from mlops_nb.notebook.cells import plain_python
-from mlops_nb.notebook.flow import parse
 from mlops_nb.notebook.scopes import BUILTINS, IN_PLACE
+from mlops_nb.notebook.syntax import parse
 from mlops_nb.records import Analysis, Behaviour, Cell, CellRun
 
 # What IPython keeps of earlier cells' outputs: other values in another kernel.
 OUTPUT_NAMES = frozenset({"_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh", "_dh", "In", "Out"})
 # What makes an object that is used up or moves on: using it changes it, and it cannot be made twice.
 STATEFUL = frozenset({"default_rng", "RandomState", "Random", "SystemRandom", "Generator", "iter", "count", "cycle"})
+_WHEN_USED = frozenset({"__call__", "__next__", "__iter__", "__getitem__", "__getattr__", "__len__", "__contains__"})
 # Packages whose settings reach everything in the process.
 PROCESS_WIDE = frozenset({"sys", "os", "warnings", "random", "numpy", "dotenv"})
 
@@ -144,6 +145,7 @@ def with_effects(units: Sequence[Unit]) -> tuple[Unit, ...]:
     deferred: dict[str, frozenset[str]] = {}
     made: set[str] = set()
     moving: set[str] = set()
+    makers: set[str] = set(STATEFUL)
     found = []
     for unit in units:
         made |= unit.analysis.defs
@@ -152,16 +154,30 @@ def with_effects(units: Sequence[Unit]) -> tuple[Unit, ...]:
         used = unit.uses | {given[0] for given in unit.analysis.passes}
         used |= through_functions(used, deferred)
         found.append(replace(unit, effects=(_effects(unit, used, known) | used & moving) & made))
-        moving = moving - unit.analysis.defs | _moving(unit)
+        makers |= _restless(unit)
+        moving = moving - unit.analysis.defs | _moving(unit, makers)
     return tuple(found)
 
 
-def _moving(unit: Unit) -> set[str]:
+def _restless(unit: Unit) -> set[str]:
+    """Classes whose instances change when they are called, iterated, or asked for a property."""
+    found: set[str] = set()
+    for statement in statements(unit.python):
+        for method in statement.body if isinstance(statement, ast.ClassDef) else ():
+            if isinstance(method, ast.FunctionDef) and (
+                method.name in _WHEN_USED or any(ast.unparse(d) == "property" for d in method.decorator_list)
+            ):
+                how = unit.analysis.behaviours.get(f".{method.name}", Behaviour())
+                found |= {statement.name} if "self" in how.changes and isinstance(statement, ast.ClassDef) else set()
+    return found
+
+
+def _moving(unit: Unit, makers: set[str]) -> set[str]:
     """Names that the cell binds to what changes when it is used: a random generator, an iterator, `push = xs.append`."""
     found: set[str] = set()
     for statement in statements(unit.python):
         match statement:
-            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Attribute(attr=maker) | ast.Name(id=maker))) if maker in STATEFUL:
+            case ast.Assign(targets=[ast.Name(id=name)], value=ast.Call(func=ast.Attribute(attr=maker) | ast.Name(id=maker))) if maker in makers:
                 found.add(name)
             case ast.Assign(targets=[ast.Name(id=name)], value=ast.GeneratorExp()):
                 found.add(name)

@@ -243,7 +243,8 @@ class PipelineRun:
     def _upstream(self, component: Component) -> step.Upstream:
         done = self.steps[component.name]
         inputs, outputs = ({name: ref.digest for name, ref in refs.items()} for refs in (done.inputs, done.outputs))
-        return step.Upstream(component.name, component.digest, done.key, inputs, outputs, done.files, done.parameters)
+        data = {path: digest for path, digest in done.files.items() if not path.endswith(".py")}
+        return step.Upstream(component.name, component.digest, done.key, inputs, outputs, data, done.parameters)
 
     def _spec_path(self, component: Component, kind: str) -> Path:
         return self.folder / f"{component.name}.{kind}.json"

@@ -1,0 +1,18 @@
+"""Plain Python -> its syntax tree."""
+
+import ast
+
+from mlops_nb.notebook.quiet import quiet
+
+
+def parse(source: str) -> ast.Module | str:
+    """The module (top-level await and return allowed), or why it cannot be parsed."""
+    try:
+        with quiet():
+            tree = compile(source, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+    except SyntaxError as error:
+        return f"SyntaxError: {error.msg} (line {error.lineno})"
+    except (ValueError, RecursionError, MemoryError, OverflowError) as error:
+        return f"{type(error).__name__}: {error}"
+    assert isinstance(tree, ast.Module)
+    return tree
