@@ -73,3 +73,12 @@ def test_a_second_run_runs_nothing(project, headless):
     again = project.pipelines.run(project.layout.root / "notebooks" / NOTEBOOK.name)
     assert {step.component: (step.status, step.reason) for step in again.steps if step.status != "skipped"} == {}
     assert again.seconds < headless.seconds / 4
+
+
+def test_the_committed_features_and_pipeline_are_the_notebooks_own(project, interactive):
+    assert interactive
+    repository = NOTEBOOK.parents[1]
+    committed = [path for folder in ("features", "pipelines/flight_delays") for path in sorted((repository / folder).iterdir()) if path.is_file()]
+    assert len(committed) > 10
+    stale = [path.name for path in committed if path.read_text() != (project.layout.root / path.relative_to(repository)).read_text()]
+    assert stale == [], "run mlops-nb capture and mlops-nb run on the notebook, and commit what they write"
