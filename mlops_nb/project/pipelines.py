@@ -88,9 +88,9 @@ class Pipelines:
         return read_pipeline(folder, self.modules((self.project.layout.root / pipeline.notebook).parent, sources))
 
     def modules(self, folder: Path, sources: Iterable[str]) -> dict[str, str]:
-        """Digests of the project's own modules that `sources` import, each with all that it imports itself."""
+        """Digests of the project's own modules that `sources` import, each with all that it imports itself; mlops_nb is none of them."""
         places = (folder, self.project.layout.root, self.project.layout.root / "src")
-        wanted = frozenset().union(*map(imported_packages, sources))
+        wanted = frozenset().union(*map(imported_packages, sources)) - {"mlops_nb"}
         return {name: _module_digest(name, places) for name in sorted(wanted) if _module_files(name, places)}
 
     def _notebook(self, notebook: str | Path) -> Path:
