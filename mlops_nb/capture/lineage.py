@@ -89,9 +89,9 @@ def cell_views(runs: Iterable[CellRun], edges: Iterable[Edge], *, positions: Map
     """The state of each cell that ran, over one or several sessions, from its latest run.
 
     A cell is stale when a name it read was written later by a cell that stands above it, or bound anew by the cell it had read it from;
-    when that cell no longer makes the name; or when what it read comes from a stale cell. What cells below change in place does not
-    count: a run from top to bottom would not see it. `positions` says what stands above what; of cells not in it, the one that ran
-    well first does.
+    when that cell no longer makes the name; when it read what a cell below, or an earlier run of its own, had left; or when what it read
+    comes from a stale cell. What cells below change in place later does not count: a run from top to bottom would not see it.
+    `positions` says what stands above what; of cells not in it, the one that ran well first does.
     """
     into: dict[str, list[Edge]] = {}
     for edge in edges:
@@ -265,7 +265,34 @@ class _Judge:
         for name in run.reads:
             if later := self._rewriter(name, run, sources.get(name, frozenset())):
                 return f"`{name}` rewritten by {_label(later)} after this ran"
-        return self._no_longer_made(run)
+        return self._out_of_order(run) or self._no_longer_made(run)
+
+    def _out_of_order(self, run: CellRun) -> str:
+        """Read from a cell below, or from an earlier run of the cell itself: in order it would have read another value."""
+        for edge in self.behind[run.id].edges:
+            source = self.by_id[edge.from_run]
+            if edge.certainty != "certain" or edge.name in source.unchanged:
+                continue
+            if source.cell_id != run.cell_id and self._above(run.cell_id, source.cell_id):
+                return f"read `{edge.name}` as {_label(source)} further down had left it"
+            if source.cell_id == run.cell_id and (edge.name in run.writes or source.crc != run.crc):
+                return f"read `{edge.name}` as an earlier run of this cell had left it"
+            if between := self._between(edge.name, source.cell_id, run):
+                return f"read `{edge.name}` as {_label(source)} had left it, which {_label(between)} in between makes too"
+        return ""
+
+    def _between(self, name: str, source: str, run: CellRun) -> CellRun | None:
+        """The latest run of a cell between the one that `name` was read from and the reader, if it makes the name and ran before."""
+        sources = self.behind[run.id].sources[name]
+        cells = self.rewrites[name].last if name in self.rewrites else {}
+        for cell_id in cells:
+            if cell_id in sources or cell_id == run.cell_id:
+                continue
+            found = self.latest[cell_id]
+            ran_before = found.status == "ok" and self.when[found.id] < self.when[run.id]
+            if ran_before and name in found.writes and self._above(source, cell_id) and self._above(cell_id, run.cell_id):
+                return found
+        return None
 
     def _rewriter(self, name: str, run: CellRun, sources: frozenset[str]) -> CellRun | None:
         """The last run that wrote `name` another value after `run` read it, if it is one that counts."""
