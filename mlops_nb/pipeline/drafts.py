@@ -62,7 +62,7 @@ def draft_all(wiring: Wiring) -> dict[str, Draft]:
     for draft in drafts.values():
         _take_all(draft, _classes_before(draft, drafts))
     settings = settings_of(wiring)
-    while any(_take_settings(draft, drafts, settings) for draft in drafts.values()):
+    while _take_settings(drafts, settings):
         pass
     for draft in drafts.values():
         _check_one_meaning(draft)
@@ -180,13 +180,15 @@ def _unsure_outputs(draft: Draft, drafts: Mapping[str, Draft]) -> frozenset[str]
 # --- settings -------------------------------------------------------------------------------------------------
 
 
-def _take_settings(draft: Draft, drafts: Mapping[str, Draft], settings: Iterable[Setting]) -> bool:
-    """Take the settings of what the component uses; was there a new one?"""
-    used = frozenset().union(PROCESS_WIDE, *(_packages(drafts[name]) for name in (draft.name, *_before(draft, drafts))))
+def _take_settings(drafts: Mapping[str, Draft], settings: Iterable[Setting]) -> bool:
+    """Let each component take the settings of what it uses; was there a new one?"""
+    packages = {name: _packages(draft) for name, draft in drafts.items()}
     new = False
-    for setting in settings:
-        if setting.place[0] < draft.last and setting.packages & used and setting.unit.owner != draft.name and setting not in draft.settings:
-            new |= _take_setting(draft, setting)
+    for draft in drafts.values():
+        used = frozenset().union(PROCESS_WIDE, *(packages[name] for name in (draft.name, *_before(draft, drafts))))
+        for setting in settings:
+            if setting.place[0] < draft.last and setting.packages & used and setting.unit.owner != draft.name and setting not in draft.settings:
+                new |= _take_setting(draft, setting)
     return new
 
 

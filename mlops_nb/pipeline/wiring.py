@@ -7,7 +7,7 @@ the name. Reading a function counts as reading what its body reads, at the place
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from mlops_nb.hashing import source_crc
 from mlops_nb.notebook.analysis import of_cell
@@ -249,12 +249,14 @@ def through_functions(names: Iterable[str], deferred: Mapping[str, frozenset[str
 # --- code ---------------------------------------------------------------------------------------------------------
 
 
-def statements(source: str) -> list[ast.stmt]:
-    """The top-level statements of plain Python; none where it cannot be parsed."""
+@lru_cache(maxsize=2048)
+def statements(source: str) -> tuple[ast.stmt, ...]:
+    """The top-level statements of plain Python, to be looked at only; none where it cannot be parsed."""
     tree = parse(source)
-    return [] if isinstance(tree, str) else tree.body
+    return () if isinstance(tree, str) else tuple(tree.body)
 
 
+@lru_cache(maxsize=2048)
 def imported_packages(source: str) -> frozenset[str]:
     """The top-level names of all modules that plain Python imports, anywhere in it.
 

@@ -208,7 +208,13 @@ CASES = [
 ]  # fmt: skip
 
 # What capture saw tells promotion more than the code does: these components are others after it.
-LEARNS = {"alias in dict", "alias in list of frames", "numpy view", "instance handed over method reads global", "instance handed over, global reassigned"}
+LEARNS = {
+    "alias in dict",
+    "alias in list of frames",
+    "numpy view",
+    "instance handed over method reads global",
+    "instance handed over, global reassigned",
+}
 
 
 @pytest.fixture(scope="module")
