@@ -57,7 +57,7 @@ def build(
         raise hazard
     for draft in drafts.values():
         check_interleaving(draft)
-    check_stateful(drafts)
+    check_stateful(drafts, wiring)
     check_star_imports(wiring)
     ordered = _ordered(drafts, handovers(wiring, drafts))
     given = {owner: _outputs(drafts[owner], drafts) for owner in ordered}

@@ -318,9 +318,9 @@ def check_interleaving(draft: Draft) -> None:
             )
 
 
-def check_stateful(drafts: Mapping[str, Draft]) -> None:
+def check_stateful(drafts: Mapping[str, Draft], wiring: Wiring) -> None:
     """An object that moves on when it is used cannot be made anew by each of several steps. Raises PromotionRefused."""
-    makers = frozenset().union(*(_stateful_functions(unit) for draft in drafts.values() for unit in draft.wiring.units)) | STATEFUL
+    makers = STATEFUL.union(*(_stateful_functions(unit) for unit in wiring.units))
     seen: dict[str, str] = {}
     for draft in drafts.values():
         for cell_id, unit in draft.leading.items():

@@ -17,9 +17,10 @@ _ATOMS = (str, bytes, int, float, complex, bool, type(None), type, types.Functio
 
 def changed_inputs(component: Component) -> frozenset[str]:
     """The inputs that a component's cells may change in place, as their code says."""
-    support = parse_cell(component.support, id="support", index=-1)
-    wiring = wire([support, *component.cells], {})
-    changes = (unit.changes for unit in wiring.units if unit.cell.id != "support")
+    loaded = "".join(f"{name} = None\n" for name in component.inputs)
+    before = parse_cell(loaded + component.support, id="before", index=-1)
+    wiring = wire([before, *component.cells], {})
+    changes = (unit.changes for unit in wiring.units if unit.cell.id != "before")
     return frozenset().union(*changes) & component.inputs.keys()
 
 

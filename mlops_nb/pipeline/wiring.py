@@ -95,11 +95,16 @@ class Wiring:
 
     def deferred_before(self, unit: Unit) -> dict[str, frozenset[str]]:
         """What each function that is bound above `unit` reads when called."""
-        found: dict[str, frozenset[str]] = {}
-        for other in self.units:
-            if other.cell.index >= unit.cell.index:
-                break
-            found = {name: reads for name, reads in found.items() if name not in other.analysis.defs} | dict(other.analysis.deferred)
+        return dict(self._deferred[unit.cell.id])
+
+    @cached_property
+    def _deferred(self) -> dict[str, dict[str, frozenset[str]]]:
+        found: dict[str, dict[str, frozenset[str]]] = {}
+        above: dict[str, frozenset[str]] = {}
+        for unit in self.units:
+            found[unit.cell.id] = above
+            if unit.analysis.defs:
+                above = {name: reads for name, reads in above.items() if name not in unit.analysis.defs} | dict(unit.analysis.deferred)
         return found
 
 
