@@ -112,7 +112,10 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class FileUse:
-    """A file a cell read or wrote: path relative to the project root where it is inside it, xxh3-128 of its content."""
+    """A file a cell read or wrote: path relative to the project root where it is inside it, xxh3-128 of its content.
+
+    `path` of what comes over the network is its URL without credentials and query, with no digest.
+    """
 
     path: str
     mode: Literal["read", "write"]
@@ -121,10 +124,25 @@ class FileUse:
 
 
 @dataclass(frozen=True, slots=True)
+class ColumnEdge:
+    """Column `to_column` of the frame `to_name` was made from column `from_column` of the frame `from_name`."""
+
+    from_name: str
+    from_column: str
+    to_name: str
+    to_column: str
+    certainty: Certainty = "possible"
+
+
+@dataclass(frozen=True, slots=True)
 class CellRun:
     """One execution of one cell. `seq` orders the runs of one session; `crc` is zlib.crc32 of the source as sent (UTF-8).
 
+    `reads` and `writes` are variables and, with a prefix, what else a cell may leave behind: `state:random`, `env:NAME`, `module:numpy`.
     `unchanged` are those of `writes` that were bound to a value equal to the one before: they make no other cell stale.
+    `possible` are those of `writes` that are not certain, `kept` those that changed an object the run did not read (what was there
+    before still counts), `deletes` the names it deleted. `values`: name -> digest of the value as left (see `capture.values`), where that
+    was cheap. `skipped`: name -> type of what could not be looked at.
     """
 
     id: str
@@ -146,11 +164,17 @@ class CellRun:
     files: tuple[FileUse, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     unchanged: tuple[str, ...] = ()
+    possible: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    deletes: tuple[str, ...] = ()
+    values: Mapping[str, str] = field(default_factory=dict)
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    columns: tuple[ColumnEdge, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """`to_run` read `name` as `from_run` had left it."""
+    """`to_run` read `name` as `from_run` had left it; `name` may have a prefix (see `CellRun`), files are `file:PATH`."""
 
     from_run: str
     to_run: str

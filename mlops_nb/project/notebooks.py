@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from mlops_nb.capture.environment import census
 from mlops_nb.capture.lineage import cell_views
 from mlops_nb.hashing import source_crc, text_digest
 from mlops_nb.notebook.cells import read_notebook, source_id
-from mlops_nb.records import Cell, CellRun, CellView, Edge, Fact, FileUse, now_text
+from mlops_nb.records import Cell, CellRun, CellView, ColumnEdge, Edge, Fact, FileUse, now_text
 from mlops_nb.store.codec import from_json
 from mlops_nb.store.redaction import Redactor
 
@@ -126,7 +126,8 @@ def run_facts(run: CellRun, edges: Iterable[Edge], redactor: Redactor) -> list[F
     """The rows of one cell run: its source (named by the digest of its redacted text), itself, its edges."""
     text = redactor.text(run.source)
     digest = text_digest(text)
-    row = {name: getattr(run, name) for name in CellRun.__slots__} | {"source": digest}
+    columns = [list(astuple(edge)) for edge in run.columns]
+    row = {name: getattr(run, name) for name in CellRun.__slots__} | {"source": digest, "columns": columns}
     joined = [Fact("edge", {"id": text_digest(e.from_run, e.to_run, e.name)[:32], **asdict(e)}) for e in edges]
     return [Fact("source", {"digest": digest, "text": text}), Fact("cell_run", row), *joined]
 
@@ -134,10 +135,12 @@ def run_facts(run: CellRun, edges: Iterable[Edge], redactor: Redactor) -> list[F
 def run_of(row: dict[str, Any]) -> CellRun:
     """A row of cell_run joined with its source's text, as a record."""
     given = {name: row[name] for name in CellRun.__slots__} | {"source": row["text"]}
-    for name in ("tags", "reads", "writes", "unchanged"):
+    for name in ("tags", "reads", "writes", "unchanged", "possible", "kept", "deletes"):
         given[name] = tuple(from_json(row[name]))
+    for name in ("environment", "values", "skipped"):
+        given[name] = from_json(row[name])
     given["files"] = tuple(FileUse(**use) for use in from_json(row["files"]))
-    given["environment"] = from_json(row["environment"])
+    given["columns"] = tuple(ColumnEdge(*edge) for edge in from_json(row["columns"]))
     return CellRun(**given)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sqlite_utils import Database
 
 APPLICATION_ID = 0x6D6C6F70  # "mlop"
-VERSION = 1  # PRAGMA user_version once every migration below is applied
+VERSION = 2  # PRAGMA user_version once every migration below is applied
 MIGRATION_SECONDS = 120.0
 REFUSED = 3  # exit code of a migration that says why on stderr
 
@@ -144,13 +144,35 @@ create view numbered_model_version as
 """
 
 
+# What a run left besides names: how sure, what was there before, digests of values, columns.
+M002 = """
+alter table cell_run add column possible text not null default '[]';
+alter table cell_run add column kept text not null default '[]';
+alter table cell_run add column deletes text not null default '[]';
+alter table cell_run add column "values" text not null default '{}';
+alter table cell_run add column skipped text not null default '{}';
+alter table cell_run add column columns text not null default '[]';
+create table pin (
+    id text primary key, notebook text not null, name text not null, artifact text not null, kind text not null, type_name text not null,
+    size integer not null, run_id text not null, created text not null
+) strict;
+create index pin_by_name on pin(notebook, name, created);
+"""
+
+
 def m001_first(db: "Database") -> None:
     """All tables of the first release."""
     for statement in _statements(M001):
         db.conn.execute(statement)
 
 
-MIGRATIONS: tuple[Callable[["Database"], None], ...] = (m001_first,)
+def m002_lineage(db: "Database") -> None:
+    """What slices and their verification need."""
+    for statement in _statements(M002):
+        db.conn.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[["Database"], None], ...] = (m001_first, m002_lineage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +189,7 @@ class Column:
 def columns() -> Mapping[str, Mapping[str, Column]]:
     """Table -> column -> Column, of every table that facts may go to, as SQLite itself understands the migrations."""
     db = sqlite3.connect(":memory:")
-    for statement in _statements(M001):
+    for statement in _statements(M001 + M002):
         db.execute(statement)
     tables = [name for (name,) in db.execute("select name from pragma_table_list where type = 'table' and schema = 'main' and strict")]
     found = {table: _columns(db, table) for table in tables}

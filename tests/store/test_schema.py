@@ -164,3 +164,29 @@ def test_a_home_is_private_where_it_must_be_and_ignored_by_git(tmp_path: Path) -
     disk.prepare(layout)
     assert layout.spool.stat().st_mode & 0o777 == 0o700
     assert (layout.home / ".gitignore").read_text() == "*\n"
+
+
+def test_a_registry_of_the_first_release_keeps_its_runs(path: Path) -> None:
+    from sqlite_utils import Database
+    from sqlite_utils.migrations import Migrations
+
+    first = Migrations("mlops_nb")
+    first()(schema.m001_first)
+    old = Database(path)
+    old.conn.execute("pragma journal_mode=wal")
+    old.conn.execute(f"pragma application_id={schema.APPLICATION_ID}")
+    first.apply(old)
+    old["source"].insert({"digest": "d", "text": "x = 1"})
+    old["session"].insert({"id": "s", "started": "", "notebook": "nb", "kernel_id": "", "pid": 1, "actor": "a"})
+    row = dict.fromkeys(["tags", "reads", "writes", "files"], "[]") | {"id": "r", "session_id": "s", "seq": 1, "notebook": "nb", "cell_id": "c"}
+    old["cell_run"].insert(
+        row
+        | {"execution_count": 1, "source": "d", "crc": 1, "started": "", "seconds": 0.1, "status": "ok", "error": "", "step": "", "environment": "{}"}
+    )
+    old.conn.execute("pragma user_version=1")
+    old.close()
+    assert schema.inspect(path) == "old"
+    schema.ensure(path)
+    assert schema.inspect(path) == "current"
+    (kept,) = Database(path).query('select id, possible, kept, deletes, "values", skipped, columns from cell_run')
+    assert kept == {"id": "r", "possible": "[]", "kept": "[]", "deletes": "[]", "values": "{}", "skipped": "{}", "columns": "[]"}
