@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "test": ("mlops_nb.cli.tests", "test", "Run the registered tests again."),
     "tests": ("mlops_nb.cli.tests", "tests", "List the registered tests with their last results."),
     "model": ("mlops_nb.cli.models", "model", "Model versions: list, show, trace."),
+    "export": ("mlops_nb.cli.exports", "export", "Lineage for other tools: OpenLineage events, RO-Crates."),
     "status": ("mlops_nb.cli.status", "status", "What is recorded so far, and what to type next."),
     "doctor": ("mlops_nb.cli.status", "doctor", "Say what is wrong with this set-up."),
 }
