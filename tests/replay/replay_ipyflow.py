@@ -14,10 +14,12 @@ What stands for what:
 * `waiting_cells` and `ready_cells` together are what we call stale (made from something stale, to be run again).
 """
 
+import itertools
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +52,15 @@ class Compared:
     ours: Any
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One answer on staleness: its place in the test (`3`: the third assertion, `2:4`: cell 4 at the second look at all cells)."""
+
+    place: str
+    expected: bool
+    ours: bool
+
+
 @dataclass(slots=True)
 class Told:
     """What one test told us: its comparisons in order, the lines of those we do not judge, and what broke it."""
@@ -59,6 +70,20 @@ class Told:
     broken: str = ""
     cells: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    slices: dict[int, set[int]] = field(default_factory=dict)
+
+    def judgements(self) -> list["Judged"]:
+        """What is judged of staleness, in order: each assertion, and each cell at each point where the test looked at all cells."""
+        found: list[Judged] = []
+        looks = 0
+        for _, group in itertools.groupby(self.compared, key=lambda compared: id(compared.ours) if isinstance(compared.ours, States) else 0):
+            together = list(group)
+            if isinstance(together[0].ours, States):
+                looks += 1
+                found += _judged_cells(looks, together)
+            else:
+                found += [Judged(str(len(found) + n), c.expected, c.ours) for n, c in enumerate(together, 1)]
+        return found
 
 
 class Session:
@@ -67,7 +92,10 @@ class Session:
     def __init__(self, shell: InteractiveShell, folder: Path, order: str) -> None:
         self.shell, self.order = shell, order
         self.settings = SimpleNamespace(flow_order=order)
-        shell.reset()
+        for name in shell.user_ns.keys() - {"__name__", "__builtin__", "__builtins__"}:  # as `shell.reset`, which collects all garbage each time
+            del shell.user_ns[name]
+        shell.user_ns_hidden.clear()
+        shell.init_user_ns()
         shell.execution_count = 1
         self.watcher = Watcher(shell, lambda *_: None, notebook="", session_id="replay", layout_root=folder)
         self.places: list[str] = []
@@ -96,37 +124,68 @@ class Session:
         return cell_id
 
     def place(self, name: str) -> None:
-        """Where the cell stands (see this module's text)."""
+        """Say where the cells stand (see this module's text)."""
         if name not in self.places:
-            self.places.insert(self._place_of_new(), name)
-        if self.settings.flow_order == IN_ORDER:
-            self.places.sort(key=lambda known: int(known[1:]))
-        self.history.positions = {known: place for place, known in enumerate(self.places)}
-
-    def _place_of_new(self) -> int:
-        history, end = self.history, len(self.places)
-        run, before = history.runs[-1], {r.id: r for r in history.runs[:-1]}
-        made = set(run.writes) - set(run.unchanged) - set(run.possible)
-        makers = {r.cell_id for r in before.values() if made & set(r.writes)}
-        if not makers:
-            return end
-        sources = {before[e.from_run].cell_id for e in history.edges if e.to_run == run.id and e.from_run in before}
-        return 1 + max(self.places.index(cell) for cell in makers | sources if cell in self.places)
+            self.places.append(name)
+        by_number = sorted(self.places, key=lambda known: int(known[1:]))
+        order = by_number if self.settings.flow_order == IN_ORDER else laid_out(self.places, self.history)
+        self.history.positions = {known: place for place, known in enumerate(order)}
 
     def slice_of(self, number: int) -> set[int]:
         """The positions, in the order of execution, of the runs behind run `number`."""
         runs = self.history.runs
         wanted = {run.id for run in slice_runs(runs, self.history.edges, {runs[number - 1].id})}
-        return {place for place, run in enumerate(runs, 1) if run.id in wanted}
+        self.told.slices[number] = {place for place, run in enumerate(runs, 1) if run.id in wanted}
+        return self.told.slices[number]
 
     def stale(self) -> set[int]:
-        """The cells, by the numbers that ipyflow's tests give them, that are stale now; a failed one counts when it is to be run again."""
-        return {int(name[1:]) for name, view in self.history.views().items() if view.state == "stale"}
+        """The cells, by the numbers that ipyflow's tests give them, that are stale now, or failed."""
+        return {int(name[1:]) for name, view in self.history.views().items() if view.state in ("stale", "failed")}
 
     def take_detected(self) -> bool:
         """Whether a cell that ran since the last call was stale."""
         detected, self.detected = self.detected, False
         return detected
+
+
+def laid_out(cells: Sequence[str], history: Any) -> list[str]:
+    """The cells in an order in which a run from top to bottom would use the newest of everything.
+
+    A cell stands below those it read from and below earlier makers of what it makes, and above the earlier readers of that as far as
+    this is possible; else in the order of first execution.
+    """
+    latest = {run.cell_id: run for run in history.runs}
+    cell_of = {run.id: run.cell_id for run in history.runs}
+    current = {run.id for run in latest.values()}
+    below: dict[str, set[str]] = {cell: set() for cell in cells}  # cell -> all that stands above it
+    rules = [(cell_of[e.from_run], cell_of[e.to_run]) for e in history.edges if e.to_run in current and e.from_run in cell_of]
+    rules += [(early.cell_id, late.cell_id) for early, late in _pairs(latest.values()) if _made(late) & set(early.writes)]
+    rules += [(late.cell_id, early.cell_id) for early, late in _pairs(latest.values()) if _made(late) & set(early.reads)]
+    for upper, lower in rules:
+        if upper != lower and lower not in below[upper] and upper not in below[lower]:
+            for cell in cells:
+                if cell == lower or lower in below[cell]:
+                    below[cell] |= {upper} | below[upper]
+    order: list[str] = []
+    while len(order) < len(cells):
+        order.append(next(cell for cell in cells if cell not in order and below[cell] <= set(order)))
+    return order
+
+
+def _judged_cells(look: int, together: Sequence[Compared]) -> list[Judged]:
+    """The cells at one look; where the test says only which are ready, or only which wait, nothing is known of the others."""
+    states = together[0].ours
+    stale = frozenset().union(*(compared.expected for compared in together))
+    known = states.cells | stale if {compared.about for compared in together} == {"waiting", "ready"} else stale
+    return [Judged(f"{look}:{cell}", cell in stale, cell in states.ours) for cell in sorted(known)]
+
+
+def _pairs(runs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    return itertools.combinations(sorted(runs, key=lambda run: run.seq), 2)
+
+
+def _made(run: Any) -> set[str]:
+    return set(run.writes) - set(run.unchanged) - set(run.possible)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +246,8 @@ class Replay:
 
     def run(self, test: Callable[[], None]) -> Told:
         """Run one test function in a fresh session."""
-        with standing_in(self.modules), self._session() as session:
+        with standing_in(self.modules), warnings.catch_warnings(), self._session() as session:
+            warnings.simplefilter("ignore")  # those of their cells
             try:
                 test()
             except Exception as error:  # noqa: BLE001 (a cell of theirs that fails is reported as such)

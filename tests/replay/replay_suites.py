@@ -81,3 +81,14 @@ def load(path: Path, name: str, expect: Callable[[Callable[[], Any], Callable[[]
 def tests_of(module: ModuleType) -> dict[str, FunctionType]:
     """The module's test functions, in its order."""
     return {name: found for name, found in vars(module).items() if name.startswith("test_") and isinstance(found, FunctionType)}
+
+
+def names_of_tests(path: Path) -> list[str]:
+    """The names of the module's test functions, from its text alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")]
+
+
+def say(figures: str) -> None:
+    """Measured figures, shown by `pytest -s` and with a failure."""
+    sys.stdout.write(f"{figures}\n")
