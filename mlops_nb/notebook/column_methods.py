@@ -30,7 +30,7 @@ Method = Callable[[Frame, Call], Value]
 ELEMENTWISE = frozenset(
     "astype fillna clip round abs add sub mul div truediv floordiv mod pow radd rsub rmul rdiv rtruediv rfloordiv rmod rpow eq ne lt gt le ge "
     "isna isnull notna notnull isin between replace combine_first convert_dtypes infer_objects cast fill_null fill_nan where mask copy clone "
-    "to_numpy tolist to_list get_column is_null is_in".split()
+    "is_null is_in".split()
 )
 ORDERED = frozenset("shift diff cumsum cumprod cummax cummin ffill bfill pct_change rank interpolate autocorr".split())
 ROWS = frozenset(
@@ -231,6 +231,10 @@ def _to_frame(frame: Frame, call: Call) -> Value:
 
 def _select_dtypes(frame: Frame, _: Call) -> Value:
     return frame.copy()
+
+
+def _array(frame: Frame, _: Call) -> Value:
+    return other(frame.everything(), frame.rows)
 
 
 def _insert(frame: Frame, call: Call) -> Value:
@@ -506,11 +510,11 @@ def _shaped(group: Group, found: Frame, *, labels: bool = True) -> Frame:
 def _aggregated(group: Group, call: Call, deciding: Sources) -> Frame:
     found = Frame()
     chosen = group.chosen
-    for value in [*call.args, *call.kwargs.values()]:
+    for value in call.args:
         if isinstance(value, Deferred):
             found.columns |= {name: weaken(sources) for name, sources in value.on(group.frame).items()}
     for name, value in call.kwargs.items():
-        found.columns[name] = found.columns.get(name, {}) if isinstance(value, Deferred) else weaken(_named_aggregation(group, value, call))
+        found.columns[name] = weaken(_named_aggregation(group, value, call))
     first = call.args[0] if call.args else None
     if isinstance(first, Entries):
         found.columns |= {str(key): weaken(chosen.at(str(key))) for key in first.values}
@@ -529,6 +533,8 @@ def _aggregated(group: Group, call: Call, deciding: Sources) -> Frame:
 
 def _named_aggregation(group: Group, value: Value, call: Call) -> Sources:
     """`total=("price", "sum")`: the column named first."""
+    if isinstance(value, Deferred):
+        return union(*value.on(group.frame).values())
     pair = value.values if isinstance(value, Items) else []
     names = texts(pair[0]) if pair else None
     made = union(*(sources_of(call.invoke(one, [group.chosen])) for one in pair[1:] if isinstance(one, Function)))
@@ -631,6 +637,10 @@ _SPECIAL: dict[str, Method] = {
     "set_index": _set_index,
     "reset_index": _reset_index,
     "to_frame": _to_frame,
+    "to_numpy": _array,
+    "to_list": _array,
+    "tolist": _array,
+    "alias": _rename,
     "select_dtypes": _select_dtypes,
     "insert": _insert,
     "update": _update,

@@ -47,6 +47,11 @@ class Frame:
         """Whether all its columns are known by name."""
         return self.kind == "frame" and not self.rest and not self.prefixes
 
+    @property
+    def by_name(self) -> bool:
+        """Whether an operation with a frame meets its columns by name: a frame, or a row of it such as its means."""
+        return self.kind == "frame" or (self.kind == "either" and len(self.columns) > 1)
+
     def copy(self) -> "Frame":
         """A frame of its own with the same columns."""
         return Frame(dict(self.columns), self.kind, self.rest, dict(self.prefixes), self.rows, dict(self.index))
@@ -299,8 +304,8 @@ def combine(values: Iterable[Value], *, certain: bool = True) -> Value:
     given = list(values)
     if any(isinstance(value, Deferred) for value in given):
         return _combine_deferred(given)
-    wide = [value for value in given if isinstance(value, Frame) and value.kind == "frame"]
-    narrow = union(*(sources_of(value) for value in given if not (isinstance(value, Frame) and value.kind == "frame")))
+    wide = [value for value in given if isinstance(value, Frame) and value.by_name]
+    narrow = union(*(sources_of(value) for value in given if not (isinstance(value, Frame) and value.by_name)))
     rows = union(*(value.rows for value in given if isinstance(value, Frame)))
     soften: Callable[[Sources], Sources] = (lambda sources: sources) if certain else weaken
     if wide:
