@@ -19,7 +19,7 @@ import re
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +68,7 @@ class Told:
     compared: list[Compared] = field(default_factory=list)
     passed_over: list[str] = field(default_factory=list)
     broken: str = ""
+    known_failing: bool = False
     cells: list[str] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     slices: dict[int, set[int]] = field(default_factory=dict)
@@ -248,6 +249,7 @@ class Replay:
         """Run one test function in a fresh session."""
         with standing_in(self.modules), warnings.catch_warnings(), self._session() as session:
             warnings.simplefilter("ignore")  # those of their cells
+            session.told.known_failing = hasattr(test, "known_failing")
             try:
                 test()
             except Exception as error:  # noqa: BLE001 (a cell of theirs that fails is reported as such)
@@ -299,7 +301,10 @@ class Replay:
 
     def make_flow_fixture(self, flow_direction: str = ANY_ORDER, setup_stmts: tuple[str, ...] = (), **_: Any) -> tuple[None, Any]:
         self.order, self.setup = flow_direction, tuple(setup_stmts)
-        return None, lambda code, **given: self.session.run(code, **given)
+        return None, self._run_cell
+
+    def _run_cell(self, code: str, **given: Any) -> Any:
+        return self.session.run(code, **given)  # of the session that there is when the test runs
 
     def check(self) -> States:
         history = self.session.history

@@ -4,7 +4,7 @@ A cell's refs are the names that its code, or a function it defines, reads and d
 parents are the cells that bind one of its refs: marimo's rule, where a name has one maker and cells have no order.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -51,36 +51,23 @@ class StaticGraph:
         return bool(self.cells[maker].defs & self.cells[reader].refs)
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Where marimo and we differ: what of which cell, what only marimo says and what only we say."""
-
-    what: str
-    only_theirs: frozenset[str]
-    only_ours: frozenset[str]
-
-    def __str__(self) -> str:
-        parts = [f"{sign}{','.join(sorted(names))}" for sign, names in (("-", self.only_theirs), ("+", self.only_ours)) if names]
-        return f"{self.what} {' '.join(parts)}"
-
-
 class Cases:
     """The cases of marimo's file; `differences` runs its own test function on one."""
 
     def __init__(self, tests: Path) -> None:
-        self.found: list[Difference] = []
+        self.found: list[str] = []
         self.compared = 0
         self.modules = _stand_ins()
         self.modules["marimo_cases"] = stand_in("marimo_cases")  # for its dataclass, which looks its module up
         with standing_in(self.modules):
             self.module = load(tests / "test_dataflow_cases.py", "marimo_cases", self._expect)
-        self.cases = {f"{number:02} {case.name}": case for number, case in enumerate(self.module.CASES)}
+        self.cases = dict(enumerate(self.module.CASES))
 
-    def differences(self, name: str) -> list[str]:
-        """How our answers to one case differ from marimo's, e.g. `defs of 1 +my_table`."""
+    def differences(self, number: int) -> set[str]:
+        """How our answers to one case differ from marimo's: `refs of 1 -x` is what only marimo says, `defs of 1 +x` what only we say."""
         self.found.clear()
-        self.module.test_cases(self.cases[name])
-        return sorted(map(str, self.found))
+        self.module.test_cases(self.cases[number])
+        return set(self.found)
 
     def _expect(self, left: Callable[[], Any], right: Callable[[], Any], line: int) -> None:
         del line
@@ -96,20 +83,19 @@ class Cases:
             self._note(f"{'refs' if 'refs' in names else 'defs'} of {cell}", ours, set(theirs))
 
     def _note(self, what: str, ours: set[str], theirs: set[str]) -> None:
-        if ours != theirs:
-            self.found.append(Difference(what, frozenset(theirs - ours), frozenset(ours - theirs)))
+        for sign, only in (("-", theirs - ours), ("+", ours - theirs)):
+            if only:
+                self.found.append(f"{what} {sign}{','.join(sorted(only))}")
 
 
 def _stand_ins() -> dict[str, ModuleType]:
-    found: Iterator[ModuleType] = iter(
-        (
-            stand_in("marimo", __path__=[]),
-            stand_in("marimo._ast", __path__=[], compiler=SimpleNamespace(compile_cell=compile_cell)),
-            stand_in("marimo._dependencies", __path__=[]),
-            stand_in("marimo._dependencies.dependencies", DependencyManager=SimpleNamespace(duckdb=SimpleNamespace(has=lambda: True))),
-            stand_in("marimo._runtime", __path__=[], dataflow=SimpleNamespace(DirectedGraph=StaticGraph)),
-            stand_in("marimo._types", __path__=[]),
-            stand_in("marimo._types.ids", CellId_t=str),
-        )
-    )
+    found = [
+        stand_in("marimo", __path__=[]),
+        stand_in("marimo._ast", __path__=[], compiler=SimpleNamespace(compile_cell=compile_cell)),
+        stand_in("marimo._dependencies", __path__=[]),
+        stand_in("marimo._dependencies.dependencies", DependencyManager=SimpleNamespace(duckdb=SimpleNamespace(has=lambda: True))),
+        stand_in("marimo._runtime", __path__=[], dataflow=SimpleNamespace(DirectedGraph=StaticGraph)),
+        stand_in("marimo._types", __path__=[]),
+        stand_in("marimo._types.ids", CellId_t=str),
+    ]
     return {module.__name__: module for module in found}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from replay_ipyflow import Replay, Told
-from replay_suites import checkout, say, names_of_tests
+from replay_suites import checkout, names_of_tests, say
 
 SUITE = checkout("MLOPS_NB_IPYFLOW", "https://github.com/ipyflow/ipyflow", "core", "test")
 NAMES = names_of_tests(SUITE / "test_dynamic_slicing.py")
@@ -84,7 +84,9 @@ def test_no_slice_is_unsound_and_nearly_all_are_exact(told):
     unsound = [name for name, found in stated.items() if missing(found)]
     exact = [name for name, found in stated.items() if not missing(found) and not extra(found)]
     statements = sum(len(found.passed_over) for found in told.values())
-    say(f"ipyflow's slices: {len(told)} tests, {len(stated)} state cells: {len(exact)} exact, {len(unsound)} unsound; {statements} counts of statements")
+    say(
+        f"ipyflow's slices: {len(told)} tests, {len(stated)} state cells: {len(exact)} exact, {len(unsound)} unsound; {statements} counts of statements"
+    )
     for name in sorted(stated.keys() - set(exact)):
         say(f"  {name}: {sorted(extra(stated[name]))} too much: {EXTRA.get(name, ('', 'not known why'))[1]}")
     assert not unsound
