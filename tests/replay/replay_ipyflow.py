@@ -9,7 +9,8 @@ What stands for what:
   a name of a stale cell.
 * ipyflow's order ANY_ORDER lets a later cell make an earlier one stale wherever it stands; a notebook of ours has an order. So a cell
   that binds or changes again what another cell made is placed where a user writes it: below the cells that it read from and those that
-  made the names before, above everything else. IN_ORDER, and a cell that is sent again under its id, stay where they are.
+  made the names before, above everything else. IN_ORDER, the schedule DAG_BASED (where only
+  what a cell read from counts), and a cell that is sent again under its id: the cells stay in the order of their ids.
 * The `$` before a name, which makes ipyflow run cells by itself, is taken off.
 * `waiting_cells` and `ready_cells` together are what we call stale (made from something stale, to be run again).
 """
@@ -92,7 +93,7 @@ class Session:
 
     def __init__(self, shell: InteractiveShell, folder: Path, order: str) -> None:
         self.shell, self.order = shell, order
-        self.settings = SimpleNamespace(flow_order=order)
+        self.settings = Settings(flow_order=order)
         for name in shell.user_ns.keys() - {"__name__", "__builtin__", "__builtins__"}:  # as `shell.reset`, which collects all garbage each time
             del shell.user_ns[name]
         shell.user_ns_hidden.clear()
@@ -129,7 +130,7 @@ class Session:
         if name not in self.places:
             self.places.append(name)
         by_number = sorted(self.places, key=lambda known: int(known[1:]))
-        order = by_number if self.settings.flow_order == IN_ORDER else laid_out(self.places, self.history)
+        order = by_number if IN_ORDER in (self.settings.flow_order, self.settings.exec_schedule) else laid_out(self.places, self.history)
         self.history.positions = {known: place for place, known in enumerate(order)}
 
     def slice_of(self, number: int) -> set[int]:
@@ -379,10 +380,7 @@ class _Flow:
 
     @property
     def mut_settings(self) -> Any:
-        settings = self.replay.session.settings
-        if not isinstance(settings, Settings):
-            self.replay.session.settings = settings = Settings(flow_order=settings.flow_order)
-        return settings
+        return self.replay.session.settings
 
     @mut_settings.setter
     def mut_settings(self, settings: Settings) -> None:
@@ -407,7 +405,7 @@ def _known_failing(test: FunctionType) -> FunctionType:
 
 def _stand_ins(replay: Replay) -> dict[str, ModuleType]:
     flow = _Flow(replay)
-    schedules = SimpleNamespace(DAG_BASED="dag", HYBRID_DAG_LIVENESS_BASED="hybrid", LIVENESS_BASED="liveness")
+    schedules = SimpleNamespace(DAG_BASED=IN_ORDER, HYBRID_DAG_LIVENESS_BASED="hybrid", LIVENESS_BASED="liveness")
     utils = stand_in(
         "test.utils",
         make_flow_fixture=replay.make_flow_fixture,
