@@ -26,9 +26,9 @@ Note = Callable[[tuple[Any, ...], Mapping[str, Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class _Bypass:
-    """A function of a module (no `owner`) or a method of its class `owner`; `note` gets its arguments, `self` among them.
+    """A function of a module (no `owner`), a method of its class `owner`, or that class being called (no `method`).
 
-    `looks`: it looks up names in the frame that calls it.
+    `note` gets the arguments, a method's `self` among them. `looks`: it looks up names in the frame that calls it.
     """
 
     owner: str
@@ -159,14 +159,18 @@ _PYARROW_CSV = (
     _Bypass("", "read_csv", _named("read", 0, "input_file")),
     _Bypass("", "open_csv", _named("read", 0, "input_file")),
     _Bypass("", "write_csv", _named("write", 1, "output_file")),
+    _Bypass("CSVWriter", "", _named("write", 0, "sink")),
 )
 _PYARROW_JSON = (_Bypass("", "read_json", _named("read", 0, "input_file")), _Bypass("", "open_json", _named("read", 0, "input_file")))
 _PYARROW_FILES = (
+    _Bypass("OSFile", "", _with_mode(0, ("path",), "r")),
     _Bypass("", "memory_map", _with_mode(0, ("path",), "r")),
     _Bypass("", "create_memory_map", _named("write", 0, "path")),
     _Bypass("", "input_stream", _named("read", 0, "source")),
     _Bypass("", "output_stream", _named("write", 0, "source")),
 )
+
+_PARQUET = tuple(_Bypass("", name, _named("read", 0, "where")) for name in ("read_schema", "read_metadata"))
 
 _BYPASSES: Mapping[str, tuple[_Bypass, ...]] = {
     "pyarrow.lib": _PYARROW_FILES,
@@ -179,7 +183,9 @@ _BYPASSES: Mapping[str, tuple[_Bypass, ...]] = {
         _Bypass("ParquetDataset", "__init__", _named("read", 1, "path_or_paths")),
         _Bypass("ParquetFile", "__init__", _named("read", 1, "source")),
         _Bypass("ParquetWriter", "__init__", _named("write", 1, "where")),
+        *_PARQUET,
     ),
+    "pyarrow.parquet": _PARQUET,
     "pyarrow.feather": (
         _Bypass("", "read_table", _READ),
         _Bypass("", "_read_table_internal", _READ),
@@ -225,7 +231,7 @@ def install() -> None:
         sys.meta_path.insert(0, _Finder())
     for name in _BYPASSES:
         if module := sys.modules.get(name):
-            _wrap(module)
+            _wrap(name, module)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -240,20 +246,46 @@ class _Finder(importlib.abc.MetaPathFinder):
 
             def exec_module(module: ModuleType) -> None:
                 execute(module)
-                _wrap(module)
+                _wrap(fullname, sys.modules.get(fullname, module))  # a module may put another in its place
 
             spec.loader.exec_module = exec_module  # type: ignore[method-assign]
         return spec
 
 
-def _wrap(module: ModuleType) -> None:
-    for bypass in _BYPASSES[module.__name__]:
-        owner = vars(module).get(bypass.owner) if bypass.owner else module
-        found = vars(owner).get(bypass.method) if isinstance(owner, type | ModuleType) else None
+_wrappers: dict[Any, Any] = {}  # one for each original: a name in two modules stays one object
+
+
+def _wrap(name: str, module: ModuleType) -> None:
+    for bypass in _BYPASSES[name]:
+        owner = vars(module).get(bypass.owner) if bypass.owner and bypass.method else module
+        attribute = bypass.method or bypass.owner
+        found = vars(owner).get(attribute) if isinstance(owner, type | ModuleType) else None
         plain = found.__func__ if isinstance(found, staticmethod) else found
-        if callable(plain) and not hasattr(plain, "_mlops_nb"):
-            wrapped = _noting(plain, bypass)
-            setattr(owner, bypass.method, staticmethod(wrapped) if isinstance(found, staticmethod) else wrapped)
+        if callable(plain) and "_mlops_nb" not in getattr(plain, "__dict__", ()):
+            if plain not in _wrappers:
+                _wrappers[plain] = _noting(plain, bypass) if bypass.method else _calling(plain, bypass.note)
+            setattr(owner, attribute, staticmethod(_wrappers[plain]) if isinstance(found, staticmethod) else _wrappers[plain])
+
+
+def _calling(original: Any, note: Note) -> Any:
+    """A class of C, which cannot be changed: a stand-in that makes instances of it and knows them as its own."""
+
+    class Calling(type):
+        def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+            __tracebackhide__ = True
+            if touched.recording():
+                guarded(note, args, kwargs)
+            return original(*args, **kwargs) if cls is stand_in else super().__call__(*args, **kwargs)
+
+        def __instancecheck__(cls, instance: Any) -> bool:
+            return isinstance(instance, original) if cls is stand_in else super().__instancecheck__(instance)
+
+        def __subclasscheck__(cls, subclass: type) -> bool:
+            return issubclass(subclass, original) if cls is stand_in else super().__subclasscheck__(subclass)
+
+    described = {"__doc__": original.__doc__, "__module__": original.__module__, "__qualname__": original.__qualname__, "_mlops_nb": True}
+    stand_in = Calling(original.__name__, (original,), described)
+    return stand_in
 
 
 def _noting(method: Callable[..., Any], bypass: _Bypass) -> Callable[..., Any]:
