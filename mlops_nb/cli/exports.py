@@ -10,6 +10,7 @@ from mlops_nb.display import Report, counted
 from mlops_nb.errors import BadInput
 
 if TYPE_CHECKING:
+    from mlops_nb.project.crates import Written
     from mlops_nb.project.exports import Sent
 
 TARGET = "NOTEBOOK.ipynb|RUN"
@@ -70,3 +71,40 @@ def events_report(target: str, count: int, file: Path | None, sent: "Sent | None
         notes = (f"{counted(unsent, 'event')} not sent: {sent.delivery.reason}", f"Kept in {sent.kept}; to try again: {again}")
     data |= {"url": sent.url, "sent": sent.delivery.sent, "unsent": unsent, "reason": sent.delivery.reason, "kept": str(sent.kept or "")}
     return Report(f"{target}: {counted(count, 'event')}", values, notes=notes, data=data, exit_code=EXIT_FAILED if unsent else 0)
+
+
+@export.command()
+@click.argument("target", metavar=TARGET)
+@click.option("--to", "path", type=click.Path(path_type=Path), required=True, help="A new folder, or a file that ends in .zip.")
+@click.option("--name", default="", metavar="VARIABLE", help="Only the cells behind this variable of the notebook.")
+@click.option("--data", is_flag=True, help="Copy the project's own files and artifacts into the crate.")
+@click.option("--license", "license_id", default="", metavar="SPDX|URL", help="The crate's licence (default: pyproject.toml's).")
+@json_option
+@click.pass_obj
+def crate(session: Session, *, target: str, path: Path, name: str, data: bool, license_id: str) -> Report:
+    """Export TARGET as an RO-Crate (Provenance Run Crate): a run, a notebook's newest session, or what is behind one of its variables.
+
+    \b
+    Example:
+      mlops-nb export crate 3fa9c1 --to run.zip --data
+      mlops-nb export crate notebooks/flight_delays.ipynb --name model --to model_crate
+    """
+    from mlops_nb.project.crates import Crates
+
+    return crate_report(Crates(session.project).write(target, path, name=name, data=data, license_id=license_id))
+
+
+def crate_report(written: "Written") -> Report:
+    """What is in the crate, and what is not."""
+    story = written.story
+    values = {"written to": str(written.path), "steps": str(len(story.activities)), "data files": str(len(written.placed))}
+    notes = tuple(f"Left out: {why}" for why in written.left_out)
+    data = {
+        "path": str(written.path),
+        "name": story.name,
+        "steps": [activity.name for activity in story.activities],
+        "data": [place.path for place in written.placed.values()],
+        "left_out": list(written.left_out),
+        "entities": written.entities,
+    }
+    return Report(f"RO-Crate of {story.name}", values, notes=notes, data=data)
