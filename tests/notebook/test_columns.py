@@ -1,7 +1,6 @@
 """Column edges against real pandas and polars: each case runs its cell, compares the edges, and perturbs each source column in turn."""
 
 import contextlib
-import time
 import warnings
 from dataclasses import dataclass, field
 
@@ -289,7 +288,8 @@ CASES = [
     ),
     Case(
         "predictions",
-        'from sklearn.linear_model import LinearRegression\nmodel = LinearRegression()\nmodel.fit(df[["a", "b"]], df["c"])\ndf["p"] = model.predict(df[["a", "b"]])',
+        "from sklearn.linear_model import LinearRegression\nmodel = LinearRegression()\n"
+        'model.fit(df[["a", "b"]], df["c"])\ndf["p"] = model.predict(df[["a", "b"]])',
         {"df.p": "df.a? df.b? df.c?"},
     ),
 ]
@@ -354,10 +354,8 @@ def run(case, names):
 
 
 def is_tabular(value):
-    return (
-        isinstance(value, pd.DataFrame | pd.Series)
-        or type(value).__module__.startswith("polars.")
-        and type(value).__name__ in ("DataFrame", "Series")
+    return isinstance(value, pd.DataFrame | pd.Series) or (
+        type(value).__module__.startswith("polars.") and type(value).__name__ in ("DataFrame", "Series")
     )
 
 

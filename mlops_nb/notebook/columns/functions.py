@@ -1,12 +1,14 @@
-"""What functions of pandas, numpy and polars, builtins and operators do to columns (for `columns`)."""
+"""What functions of pandas, numpy and polars, builtins and operators do to columns (for `edges`)."""
 
 import ast
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mlops_nb.notebook.column_methods import concat, dummies, melt, merge, method, pivot, polars_function
-from mlops_nb.notebook.column_values import (
+from mlops_nb.notebook.columns.methods import method
+from mlops_nb.notebook.columns.polars import polars_function
+from mlops_nb.notebook.columns.shapes import concat, dummies, melt, merge, pivot
+from mlops_nb.notebook.columns.values import (
     Call,
     Constant,
     Entries,
@@ -22,22 +24,14 @@ from mlops_nb.notebook.column_values import (
     union,
     weaken,
 )
+from mlops_nb.notebook.columns.vocabulary import BUILTINS, CONVERSIONS, NUMERIC, TEXT
 
-BUILTINS = frozenset(
-    "print len display type id isinstance repr str int float bool list tuple set dict sorted sum min max abs round any all zip map filter "
-    "enumerate range iter next hasattr getattr callable hash format reversed".split()
-)
-_NUMERIC = frozenset(
-    "where log log1p log2 log10 exp expm1 sqrt cbrt square abs absolute fabs sign round around rint floor ceil trunc sin cos tan arcsin arccos "
-    "arctan arctan2 sinh cosh tanh maximum minimum fmax fmin clip isnan isfinite isinf logical_and logical_or logical_not logical_xor add subtract "
-    "multiply divide true_divide floor_divide power mod hypot deg2rad rad2deg radians degrees select array asarray".split()
-)
-_CONVERSIONS = frozenset("to_datetime to_numeric to_timedelta cut qcut isna isnull notna notnull Categorical".split())
 _PARTS = 1_000  # elements and characters that are spelled out
+
+
 _STEM = frozenset({"pd", "pandas", "np", "numpy", "pl", "polars", "math"})
-_TEXT = frozenset(
-    "upper lower strip lstrip rstrip replace title capitalize swapcase removeprefix removesuffix startswith endswith isdigit split".split()
-)
+
+
 _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], object]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -65,9 +59,9 @@ def _library(name: str, call: Call, stem: str = "") -> Value | None:
             return made
     if name in _FUNCTIONS:
         return _FUNCTIONS[name](call)
-    if name in _NUMERIC:
+    if name in NUMERIC:
         return _numeric(call)
-    if name in _CONVERSIONS:
+    if name in CONVERSIONS:
         return combine([call.args[0] if call.args else Constant(None), *call.args[1:], *call.kwargs.values()])
     if name.startswith(("read_", "scan_")):
         return other({})
@@ -75,7 +69,7 @@ def _library(name: str, call: Call, stem: str = "") -> Value | None:
 
 
 def _numeric(call: Call) -> Value:
-    """numpy keeps a lone series a series; what it makes of several goes by position, so that rows count."""
+    """A lone series stays a series; what is made of several goes by position, so that rows count."""
     values = [*call.args, *call.kwargs.values()]
     flat = [one for value in values for one in (value.values if isinstance(value, Items) else [value])]
     found = combine(flat)
@@ -167,18 +161,17 @@ _FUNCTIONS: Mapping[str, Callable[[Call], Value]] = {
     "mean": _with_frame(lambda frame, call: method(frame, "mean", call)),
     "sum": _with_frame(lambda frame, call: method(frame, "sum", call)),
 }
+
+
 _IMPORTED = frozenset({"DataFrame", "Series", "concat", "merge", "get_dummies", "to_datetime", "to_numeric"})
 
 
-# --- builtins and operators ---------------------------------------------------------------------------------------
-
-
-def _builtin(name: str, call: Call) -> Value | None:
+def _builtin(name: str, call: Call) -> Value | None:  # noqa: PLR0911 (one return a kind)
     first = call.args[0] if call.args else None
     if name in ("list", "tuple", "set", "sorted", "reversed") and isinstance(first, Items | Entries | Frame):
         return _listed(name, first)
     if name == "dict":
-        return Entries({**(first.values if isinstance(first, Entries) else {}), **call.kwargs}, {} if isinstance(first, Entries) else spread(first))
+        return _dict(first, call)
     if name == "zip":
         return _zipped(call.args)
     if name == "enumerate" and isinstance(first, Items):
@@ -202,6 +195,12 @@ def _listed(name: str, value: Items | Entries | Frame) -> Value:
     if name == "sorted" and names is not None:
         return Items([Constant(text) for text in sorted(names)])
     return Items(list(values[::-1] if name == "reversed" else values))
+
+
+def _dict(first: Value | None, call: Call) -> Entries:
+    values: dict[object, Value] = dict(first.values) if isinstance(first, Entries) else {}
+    values.update(call.kwargs)
+    return Entries(values, first.extra if isinstance(first, Entries) else spread(first))
 
 
 def _zipped(values: list[Value]) -> Value:
@@ -237,7 +236,7 @@ def _of_text(text: str, name: str, call: Call) -> Value:
         return Constant(text.join(parts))
     if name == "format" and len(values) == len(call.args) and not call.kwargs and text.count("{}") == len(values) == text.count("{"):
         return Constant(text.format(*values))
-    if name in _TEXT and len(values) == len(call.args) and not call.kwargs and len(text) < _PARTS:
+    if name in TEXT and len(values) == len(call.args) and not call.kwargs and len(text) < _PARTS:
         try:
             made = getattr(text, name)(*values)
         except (TypeError, ValueError):
@@ -274,7 +273,7 @@ def _of_entries(holder: Entries, name: str, call: Call) -> Value:
         return holder.values[first.value]
     if name == "update":
         holder.values |= first.values if isinstance(first, Entries) else {}
-        holder.values |= call.kwargs
+        holder.values.update(call.kwargs)
     return other(weaken(union(sources_of(holder), call.sources())))
 
 

@@ -1,4 +1,4 @@
-"""What the values of a cell were made from: columns of frames as they were before the cell ran (for `columns`)."""
+"""What the values of a cell were made from: columns of frames as they were before the cell ran (for `edges`)."""
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
@@ -237,7 +237,7 @@ def weaken(sources: Mapping[Source, bool]) -> Sources:
     return dict.fromkeys(sources, False)
 
 
-def sources_of(value: Value | None) -> Sources:
+def sources_of(value: Value | None) -> Sources:  # noqa: PLR0911 (one return a kind)
     """What a value was made from."""
     match value:
         case Frame():
