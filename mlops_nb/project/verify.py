@@ -374,11 +374,15 @@ def _variable_target(project: "Project", name: str, row: Mapping[str, Any], at: 
     heads = writers_of(runs, name)
     if not heads:
         raise NotFound(f"{name} was not made before {at}", where=row["notebook"])
-    found = _slice(project, row["session_id"], runs, heads)
-    ids = {run.id for run in found}
-    pins = [pin for pin in project.registry.rows(PINS, (row["notebook"], name)) if pin["run_id"] in heads and pin["run_id"] in ids]
-    stored = ArtifactRef(pins[0]["artifact"], pins[0]["kind"], pins[0]["type_name"], pins[0]["size"]) if pins else None
-    return Target(name, found, variable=name, stored=stored if pins and pins[0]["run_id"] == heads[-1] else None)
+    return Target(name, _slice(project, row["session_id"], runs, heads), variable=name, stored=_pinned(project, name, runs, heads))
+
+
+def _pinned(project: "Project", name: str, runs: Sequence[CellRun], heads: Sequence[str]) -> ArtifactRef | None:
+    """The newest pin of the value as the last of `heads` left it; those after the pinned one may not have changed it."""
+    left = {run.id: run.values.get(name, "") for run in runs}
+    as_now = {head for head in heads if head == heads[-1] or (left[head] and left[head] == left[heads[-1]])}
+    pins = [row for row in project.registry.rows(PINS, (runs[-1].notebook, name)) if row["run_id"] in as_now]
+    return ArtifactRef(pins[0]["artifact"], pins[0]["kind"], pins[0]["type_name"], pins[0]["size"]) if pins else None
 
 
 def _place_of(runs: Sequence[CellRun], at: str, name: str) -> int:
