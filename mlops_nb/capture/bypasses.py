@@ -290,7 +290,7 @@ def _calling(original: Any, note: Note) -> Any:
 
 def _noting(method: Callable[..., Any], bypass: _Bypass) -> Callable[..., Any]:
     """`method` with its arguments noted first; the result, errors and signature are its own."""
-    made = _made(method, bypass.note, in_callers_names if bypass.looks and not isinstance(method, types.FunctionType) else None)
+    made = _made(method, bypass.note, in_callers_names if bypass.looks else None)
     if isinstance(method, types.FunctionType):
         # Warnings that look for the first frame outside their package shall not stop at ours.
         made.__code__ = made.__code__.replace(co_filename=method.__code__.co_filename)

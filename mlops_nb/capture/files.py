@@ -115,9 +115,10 @@ def uses(log: Log, places: Places) -> tuple[tuple[FileUse, str], ...]:
     the digest of what was there, where that was known. A file that was there and was removed is written, with size -1.
     """
     found: list[tuple[FileUse, str]] = []
+    folders: dict[str, str] = {}
     for one in touched.settled(log):
         if _counts(one.path, places):
-            found += _uses_of(one, _shown(one.path, places.root))
+            found += _uses_of(one, _shown(one.path, places.root, folders))
     return (*found, *((FileUse(name, mode), "") for name, mode in log.urls))
 
 
@@ -161,6 +162,10 @@ def _library_folders() -> tuple[str, ...]:
     return tuple({f"{os.path.realpath(paths[name])}/" for name in ("stdlib", "platstdlib")} | {f"{paths['stdlib']}/"})
 
 
-def _shown(path: str, root: Path) -> str:
-    full = os.path.realpath(path)
-    return os.path.relpath(full, root) if full.startswith(f"{root}/") else full
+def _shown(path: str, root: Path, folders: dict[str, str]) -> str:
+    """The real path, relative to `root` where it is inside; `folders` remembers those of folders, which cost the most."""
+    folder, _, name = path.rpartition("/")
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    full = os.path.realpath(path) if os.path.islink(path) else f"{folders[folder]}/{name}"  # noqa: PTH114 (a Path costs ten times as much)
+    return full.removeprefix(f"{root}/")

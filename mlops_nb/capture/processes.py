@@ -15,7 +15,17 @@ MAX_WORDS = 64
 MAX_COMMAND = 20_000
 _SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "fish"})
 _SEPARATORS = frozenset({"|", "||", "&", "&&", ";", ";;", "(", ")", "|&"})
-_REDIRECTIONS: dict[str, Role] = {">": "write", ">>": "both", "<": "read", "&>": "write", "&>>": "both", ">|": "write", "<>": "both"}
+_REDIRECTIONS: dict[str, Role] = {
+    ">": "write",
+    ">>": "both",
+    "<": "read",
+    "&>": "write",
+    "&>>": "both",
+    ">|": "write",
+    "<>": "both",
+    ">&": "write",
+    "<&": "read",
+}
 
 Named = tuple[str, Role]
 

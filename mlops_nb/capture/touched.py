@@ -26,7 +26,7 @@ MAX_FILES = 10_000
 MAX_URLS = 1_000
 MAX_PARTS = 256  # files of one folder or pattern
 MAX_DATABASES = 8
-SMALL_BYTES = 256 << 10  # what is hashed before it is overwritten: 50 us
+SMALL_BYTES = 1 << 20  # what is hashed before it is overwritten: below 100 us
 SMALL_BYTES_A_CELL = 8 << 20
 CLOCK_STEP_NS = 10_000_000  # a file's mtime is the kernel's coarse clock, up to a tick behind
 
