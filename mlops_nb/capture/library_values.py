@@ -12,6 +12,8 @@ import xxhash
 
 from mlops_nb.capture.kinds import bases_of, entries_of, module_of
 
+COLUMN_COST = 512  # bytes of the budget that a column takes besides its content: about 5 µs
+LIST_COST = 32  # the same for an element that has to become a Python object
 MAX_LISTED = 10_000  # elements of an arrow array that has to become Python objects
 _BASIC_SIZE = type.__dict__["__basicsize__"].__get__
 _WORD = object.__basicsize__ // 2
@@ -36,7 +38,10 @@ class Walker(Protocol):
         """Those of a list's elements."""
 
     def spend(self, size: int) -> None:
-        """Take `size` bytes off the budget."""
+        """Take `size` bytes off the budget. Raises Untold where it is used up."""
+
+    def check(self, size: int) -> None:
+        """Raises Untold where `size` bytes are not left."""
 
     def attributes(self, value: Any, kind: type, depth: int, *, without: frozenset[str] = ...) -> list[bytes]:
         """Those of an instance's attributes."""
@@ -98,7 +103,7 @@ def of_array(walk: Walker, value: Any, depth: int) -> list[bytes]:
         fields = (part for name in dtype.names for part in (name.encode(), *of_array(walk, plain[name], depth)))
         return [*parts, *fields]
     if dtype.hasobject or dtype.kind == "T":
-        walk.spend(plain.size)
+        walk.check(LIST_COST * plain.size)
         return parts + walk.items(plain.reshape(-1).tolist(), depth)
     if dtype.char in "gG":
         raise Untold  # long doubles have padding
@@ -136,6 +141,7 @@ def _frame(walk: Walker, value: Any, depth: int) -> list[bytes]:
     if manager.ndim == 1:
         return [*parts, walk.encode(value.name, depth), *_column(walk, manager.blocks[0].values, depth)]
     arrays = [block.values for block in manager.blocks]
+    walk.spend(COLUMN_COST * len(manager.blknos))
     for block, place in zip(manager.blknos.tolist(), manager.blklocs.tolist(), strict=True):
         values = arrays[block]
         parts += _column(walk, values[place] if values.ndim > 1 else values, depth)

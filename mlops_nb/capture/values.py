@@ -156,8 +156,12 @@ class _Walk:
         return self.unordered(frozenset.__iter__(value), frozenset.__len__(value), depth)
 
     def unordered(self, values: Iterable[Any], size: int, depth: int) -> list[bytes]:
-        self.spend(LEAST * size)
-        return sorted(self.encode(value, depth) for value in list(values))
+        self.spend(ELEMENT_COST * size)
+        held = list(values)
+        if set(map(type, held)) <= _SCALARS:
+            self.spend(max(sum(map(sys.getsizeof, held)) - LEAST * size, 0))
+            return [b"*", marshal.dumps(frozenset(held), _FORMAT)]  # in the order of their bytes
+        return sorted(self.encode(value, depth) for value in held)
 
     def deque_(self, value: "collections.deque[Any]", depth: int) -> list[bytes]:
         self.check(ELEMENT_COST * collections.deque.__len__(value))

@@ -9,7 +9,7 @@ from mlops_nb.cli import Session, json_option
 from mlops_nb.display import Report, Table, counted, shorten
 
 if TYPE_CHECKING:
-    from mlops_nb.project.verify import Check, Verification
+    from mlops_nb.project.verification import Check, Verification
 
 EXIT_DIFFERENT = 1
 FIRST_LINE = 50
@@ -42,7 +42,7 @@ def verify(session: Session, name: str, notebook: str, rtol: float) -> Report:
 
 def report(found: "Verification") -> Report:
     """The verdict first, then the first difference, files, and each cell."""
-    values = {"by": found.value, "slice": found.notebook}
+    values = {"by": found.value, "executed": found.notebook}
     if found.error:
         values["stopped"] = f"cell {found.failed_cell}: {found.error}" if found.failed_cell else found.error
     if found.first:
@@ -59,19 +59,25 @@ def report(found: "Verification") -> Report:
 
 def difference(check: "Check") -> str:
     """A difference in words."""
-    return f"[{check.execution_count}] cell {check.cell_id}: {check.name} was {check.recorded[:16]}, is {check.rerun[:16]}"
+    return f"[{check.execution_count}] {check.cell_id}: {check.name} was {check.recorded[:16]}, is {check.rerun[:16]}"
 
 
 def _rows(found: "Verification") -> tuple[tuple[str, ...], ...]:
-    rows = []
-    for run in found.runs:
-        own = [check for check in found.checks if check.run == run.id]
-        compared = [check.name for check in own if check.compared]
-        differing = [check.name for check in own if check.differs]
-        result = f"differs: {', '.join(differing)}" if differing else "same" if compared else "nothing to compare"
-        first = next((line for line in run.source.split("\n") if line.strip()), "")
-        rows.append((f"[{run.execution_count}]", shorten(first, FIRST_LINE), ", ".join(compared), result))
-    return tuple(rows)
+    """A line for each cell of a slice; of a pipeline's run, for each step."""
+    lines = {run.id: (f"[{run.execution_count}]", _first_line(run.source)) for run in found.runs}
+    lines = lines or {check.run: (check.cell_id, "") for check in found.checks}
+    return tuple((*line, *_compared(found, run)) for run, line in lines.items())
+
+
+def _compared(found: "Verification", run: str) -> tuple[str, str]:
+    compared = [check for check in found.checks if check.run == run and check.compared]
+    differing = ", ".join(check.name for check in compared if check.differs)
+    result = f"differs: {differing}" if differing else "same" if compared else "nothing to compare"
+    return ", ".join(check.name for check in compared), result
+
+
+def _first_line(source: str) -> str:
+    return shorten(next((line for line in source.split("\n") if line.strip()), ""), FIRST_LINE)
 
 
 def _data(found: "Verification") -> dict[str, object]:

@@ -8,13 +8,13 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.capture.values import value_digest
-from mlops_nb.config import HOME_NAME, Layout
+from mlops_nb.config import HOME_NAME, HOME_VARIABLE, STEP_VARIABLE, Layout
 from mlops_nb.errors import NotStorable
 from mlops_nb.hashing import FileHasher
 from mlops_nb.records import FileUse
@@ -100,9 +100,21 @@ class Scratch:
         """Code in which paths of the project, written out, are those of the scratch folder."""
         return re.sub(re.escape(str(self.root)) + r"(?![\w.-])", lambda _: str(self.work), text)
 
+    def guarded(self, environ: Mapping[str, str], outside: Iterable[str] = ()) -> dict[str, str]:
+        """The environment of kernels that `guard` watches over, and of the Python processes that they start."""
+        folder = self.folder / "guard"
+        folder.mkdir(exist_ok=True)
+        call = f"guard({str(self.root)!r}, {str(self.folder)!r}, {tuple(outside)!r})"
+        lines = ["try:", "    from mlops_nb.project.scratch import guard", "except ImportError:", "    pass", "else:", f"    {call}", ""]
+        (folder / "sitecustomize.py").write_text("\n".join(lines), encoding="utf-8")
+        path = os.pathsep.join(filter(None, (str(folder), environ.get("PYTHONPATH"))))
+        own = {HOME_VARIABLE: str(self.layout.home), STEP_VARIABLE: "", "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        return {**environ, **own}
+
     def remove(self, *, whole: bool) -> None:
         """Take away the copies; `whole`: the notebooks too."""
-        shutil.rmtree(self.folder if whole else self.work, ignore_errors=True)
+        for folder in (self.folder,) if whole else (self.work, self.folder / "guard"):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def modules(root: Path) -> Iterator[Path]:

@@ -4,34 +4,41 @@ import json
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from mlops_nb.capture.environment import census, variable_digest
 from mlops_nb.capture.lineage import slice_runs
 from mlops_nb.capture.slices import inputs_of, outputs_of, slice_notebook
-from mlops_nb.config import HOME_VARIABLE, STEP_VARIABLE
-from mlops_nb.errors import BadInput, DamagedArtifact, NotFound, Untrusted
+from mlops_nb.errors import BadInput, NotFound
 from mlops_nb.hashing import FileHasher
 from mlops_nb.pipeline.files import notebook_text, write_atomically
 from mlops_nb.pipeline.run import Execution, execute_notebook
 from mlops_nb.project import closeness, event, new_id
 from mlops_nb.project.notebooks import run_of
 from mlops_nb.project.running import NOTEBOOK_VARIABLE, RUN_VARIABLE, Progress, RunOptions, kernel_setup
-from mlops_nb.project.scratch import InputState, Scratch
+from mlops_nb.project.scratch import Scratch
+from mlops_nb.project.verification import (
+    FILE,
+    Check,
+    Verdict,
+    Verification,
+    artifacts_close,
+    by_the_way,
+    environment_notes,
+    input_notes,
+    session_of,
+)
+from mlops_nb.project.verify_steps import verify_run
 from mlops_nb.records import ArtifactRef, CellRun, Edge, Fact, FileUse, ModelVersion, now_text
 from mlops_nb.store.redaction import MARK, Redactor
 
 if TYPE_CHECKING:
     from mlops_nb.project import Project
 
-Verdict = Literal["identical", "equal within tolerance", "different", "not comparable"]
-
 KEEP_ID = "mlops-nb-keep"
 DEFAULT_RTOL = 1e-9
 _DIGEST = 16  # characters of a value's digest
-FILE = "file:"
 _APPENDING = re.compile(r"""["'][rbt]*a[bt+]*["']|append|>>""")
 
 # Sessions of people and of whole notebooks; a pipeline step's cells stand on what it loads.
@@ -58,7 +65,6 @@ EDGES = """
 select edge.from_run, edge.to_run, edge.name, edge.certainty from edge join cell_run on cell_run.id = edge.to_run where cell_run.session_id = ?
 """
 PINS = "select * from pin where notebook = ? and name = ? order by created desc"
-ENVIRONMENT = "select * from session_environment where session_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,57 +82,6 @@ class Target:
     def notebook(self) -> str:
         """The notebook the slice is from."""
         return self.runs[-1].notebook
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One name (or `file:PATH`) that one run of the slice left: its digest as recorded and as made again; '' where there is none."""
-
-    run: str
-    cell_id: str
-    execution_count: int
-    name: str
-    recorded: str
-    rerun: str
-
-    @property
-    def compared(self) -> bool:
-        """Whether both are known."""
-        return bool(self.recorded and self.rerun)
-
-    @property
-    def differs(self) -> bool:
-        """Whether both are known, and not the same."""
-        return self.compared and self.recorded != self.rerun
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """How a verification ended. `first` is the first difference in the order of the cells, `error` what stopped the slice (in `failed_cell`).
-
-    `value` compares the value itself in words, `inputs` are the files the slice reads as they stand now, `notebook` is the executed
-    slice, `cells` counts its cells.
-    """
-
-    id: str
-    label: str
-    verdict: Verdict
-    cells: int
-    seconds: float
-    value: str = ""
-    checks: tuple[Check, ...] = ()
-    first: Check | None = None
-    inputs: tuple[InputState, ...] = ()
-    notebook: str = ""
-    error: str = ""
-    failed_cell: str = ""
-    notes: tuple[str, ...] = ()
-    runs: tuple[CellRun, ...] = field(default=(), repr=False)
-
-    @property
-    def passed(self) -> bool:
-        """Whether the value came out again."""
-        return self.verdict in ("identical", "equal within tolerance")
 
 
 # --- pins -----------------------------------------------------------------------------------------------------
@@ -161,12 +116,12 @@ def verify(project: "Project", name: str, *, notebook: str = "", at: str = "", r
     scratch = Scratch(project.layout.root, project.layout.home / "verify" / new_id())
     whole = True
     try:
-        found = _Rerun(project, target, scratch, rtol).go()
+        found = verify_run(project, target, scratch, rtol) if isinstance(target, ModelVersion) else _Rerun(project, target, scratch, rtol).go()
         whole = False
     finally:
         scratch.remove(whole=whole)
     payload = {"verdict": found.verdict, "cells": found.cells, "first": asdict(found.first) if found.first else None}
-    project.registry.record([event("verified", f"value:{target.notebook}:{target.label}", payload, human=False)])
+    project.registry.record([event("verified", f"value:{found.label}", payload, human=False)])
     return found
 
 
@@ -192,7 +147,7 @@ class _Rerun:
         execution = self._execute()
         checks = tuple(self._checks())
         verdict, value = self._verdict(checks, execution)
-        notes = (*self.target.notes, *(_input_note(i) for i in inputs if i.state != "same"), *self._environment_notes())
+        notes = (*self.target.notes, *input_notes(inputs), *environment_notes(self.project, runs[-1].session_id, runs))
         return Verification(
             id=self.scratch.folder.name,
             label=self.target.label,
@@ -212,7 +167,7 @@ class _Rerun:
 
     def _write_notebook(self) -> None:
         """The slice as a notebook, with a cell at its end that keeps the value."""
-        commit = self._session().get("commit_id", "")
+        commit = str(session_of(self.project, self.target.runs[-1].session_id).get("commit_id", ""))
         title = f"Slice behind {self.target.label}"
         made = slice_notebook(self.target.runs, title=title, kernel=self.project.settings.kernel, commit=commit)
         for cell in made["cells"]:
@@ -229,18 +184,17 @@ class _Rerun:
 
     def _execute(self) -> Execution:
         outside = [use.path for use in outputs_of(self.target.runs) if self.scratch.place(use.path) is None]
-        guard = f"guard({str(self.project.layout.root)!r}, {str(self.scratch.folder)!r}, {outside!r})"
-        own = {HOME_VARIABLE: str(self.scratch.layout.home), NOTEBOOK_VARIABLE: str(self.source), STEP_VARIABLE: "", RUN_VARIABLE: ""}
+        own = {**self.scratch.guarded(self.project.environ, outside), NOTEBOOK_VARIABLE: str(self.source), RUN_VARIABLE: ""}
         progress = Progress(len(self.target.runs) + 2, shown=None)
         progress.begins("verify")
         try:
             return execute_notebook(
                 self.source,
                 self.executed,
-                kernel=kernel_setup(self.project, RunOptions(), cwd=self.source.parent, own={**own, "PYTHONDONTWRITEBYTECODE": "1"}),
+                kernel=kernel_setup(self.project, RunOptions(), cwd=self.source.parent, own=own),
                 on_cell=progress.at,
                 redact=Redactor(self.project.environ).value,
-                before=f"%load_ext mlops_nb\n__import__('mlops_nb.project.scratch', fromlist=['guard']).{guard}",
+                before="%load_ext mlops_nb",
             )
         finally:
             progress.close()
@@ -301,19 +255,7 @@ class _Rerun:
             return None
         if "artifact" not in said:
             return ("different", f"{self.target.variable} was not made again") if "digest" not in said else None
-        made = ArtifactRef(**said["artifact"])
-        if made.digest == stored.digest:
-            return "identical", f"stored value {stored.digest[:12]}"
-        from mlops_nb.project import Project
-
-        try:
-            with Project(self.scratch.layout, environ=self.project.environ) as scratch:
-                values = self.project.artifacts.get(stored), scratch.artifacts.get(made)
-        except (DamagedArtifact, Untrusted) as error:
-            return "different", f"stored value {stored.digest[:12]} cannot be looked into: {error.message}"
-        if closeness.close(*values, rtol=self.rtol):
-            return "equal within tolerance", f"of {self.rtol:g}, to the stored value {stored.digest[:12]}"
-        return "different", f"not within {self.rtol:g} of the stored value {stored.digest[:12]}"
+        return artifacts_close(self.project, self.scratch, (stored, ArtifactRef(**said["artifact"])), rtol=self.rtol)
 
     def _file_close(self) -> tuple[Verdict, str] | None:
         """Compare with the user's file, where that is still the recorded one."""
@@ -325,32 +267,15 @@ class _Rerun:
             return "equal within tolerance", f"of {self.rtol:g}, to the file"
         return None
 
-    # --- notes ---
-
-    def _session(self) -> Mapping[str, Any]:
-        rows = self.project.registry.rows(ENVIRONMENT, (self.target.runs[-1].session_id,))
-        return rows[0] if rows else {}
-
-    def _environment_notes(self) -> list[str]:
-        """What surrounds the rerun and was another then."""
-        then, now = self._session(), census(self.project.layout.root)
-        notes = []
-        if then and then["commit_id"] != now.commit_id:
-            notes.append(f"commit {then['commit_id'][:12] or 'none'} then, {now.commit_id[:12] or 'none'} now")
-        if then and then["python"] != now.python:
-            notes.append(f"{then['python']} then, {now.python} now")
-        if then and then["lock"] != now.lock:
-            notes.append(f"other packages: {_lock_difference(then['lock'], now.lock)}")
-        variables = {name: digest for run in self.target.runs for name, digest in run.environment.items()}
-        other = [name for name, digest in variables.items() if variable_digest(self.project.environ.get(name)) != digest]
-        return [*notes, *([f"environment variables that are others now: {', '.join(other)}"] if other else [])]
-
 
 # --- targets --------------------------------------------------------------------------------------------------
 
 
-def find_target(project: "Project", name: str, *, notebook: str = "", at: str = "") -> Target:
-    """What `name` stands for: a variable, a model version or a file. Raises NotFound with near names, BadInput."""
+def find_target(project: "Project", name: str, *, notebook: str = "", at: str = "") -> Target | ModelVersion:
+    """What `name` stands for: a variable, a file, a model version (itself where a pipeline's run made it).
+
+    Raises NotFound with near names, BadInput.
+    """
     asked = {"notebook": project.relative(notebook) if notebook else "", "name": name}
     if name.startswith(FILE) or _is_path(name):
         return _file_target(project, name.removeprefix(FILE), asked)
@@ -358,7 +283,8 @@ def find_target(project: "Project", name: str, *, notebook: str = "", at: str = 
         return _variable_target(project, name, rows[0], at)
     versions = project.models.list()
     if "@" in name or name in {version.name for version in versions}:
-        return _model_target(project, project.models.show(name))
+        version = project.models.show(name)
+        return version if version.run_id else _model_target(project, version)
     names = {row["value"] for row in project.registry.rows(NAMES, {"notebook": asked["notebook"]})} | {version.name for version in versions}
     where = asked["notebook"] if notebook else ""
     raise NotFound.named("recorded value", name, names, where=where, hint="a variable of a captured notebook, MODEL@3, or file:PATH")
@@ -407,10 +333,6 @@ def _file_target(project: "Project", name: str, asked: Mapping[str, str]) -> Tar
 def _model_target(project: "Project", version: ModelVersion) -> Target:
     """The cells behind a version that a notebook registered: what its variable stood on at that moment."""
     label = f"{version.name}@{version.number}"
-    if version.run_id:
-        raise BadInput(
-            f"{label} was made by run {version.run_id[:8]} of a pipeline, not in a notebook", hint="mlops-nb run repeats a pipeline's steps"
-        )
     variable = str(version.manifest["variable"])
     runs = [run for run in _session_runs(project, version.session_id) if run.started <= version.created]
     heads = writers_of(runs, variable)
@@ -451,15 +373,6 @@ def _slice(project: "Project", session_id: str, runs: Sequence[CellRun], heads: 
 # --- pure -----------------------------------------------------------------------------------------------------
 
 
-def by_the_way(checks: Sequence[Check]) -> tuple[Verdict, str]:
-    """The verdict on a value that has no digest of its own, by what else the slice leaves."""
-    if not any(check.compared for check in checks):
-        return "not comparable", "no digest of anything it makes was recorded: its values are too big or of types that are not looked into"
-    if any(check.differs for check in checks):
-        return "different", "the value itself has no digest; what it is made from differs"
-    return "identical", "the value itself has no digest; all that was recorded of what it is made from is the same"
-
-
 def _relative_notebook(notebook: str) -> str:
     return "" if Path(notebook).is_absolute() or notebook.startswith("..") else notebook
 
@@ -472,23 +385,3 @@ def _check_runnable(runs: Sequence[CellRun]) -> None:
             raise BadInput(
                 "a secret was taken out of this cell before it was recorded, so it cannot run again", where=where, hint="read it from os.environ"
             )
-
-
-def _input_note(state: InputState) -> str:
-    words = {
-        "changed": f"file changed since: {state.path} ({state.recorded[:12]} then, {state.now[:12]} now)",
-        "gone": f"file gone: {state.path}",
-        "unknown": f"file whose content was not recorded: {state.path}",
-    }
-    return words[state.state]
-
-
-def _lock_difference(then: str, now: str, most: int = 6) -> str:
-    """The packages that are other versions, new or gone."""
-    old, new = (dict(line.split("==", 1) for line in text.splitlines() if "==" in line) for text in (then, now))
-    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
-    shown = [f"{name} {old.get(name, 'none')} -> {new.get(name, 'none')}" for name in names[:most]]
-    return ", ".join(shown) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-__all__ = ["Check", "Target", "Verification", "find_target", "pin", "verify", "writers_of"]
