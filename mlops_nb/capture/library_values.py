@@ -14,6 +14,7 @@ from mlops_nb.capture.kinds import bases_of, entries_of, module_of
 
 COLUMN_COST = 512  # bytes of the budget that a column takes besides its content: about 5 µs
 LIST_COST = 32  # the same for an element that has to become a Python object
+QUICK, SLOW = 64, 16  # bytes of an array that cost one of the budget: hashed as they lie there, or copied first
 MAX_LISTED = 10_000  # elements of an arrow array that has to become Python objects
 _BASIC_SIZE = type.__dict__["__basicsize__"].__get__
 _WORD = object.__basicsize__ // 2
@@ -107,7 +108,7 @@ def of_array(walk: Walker, value: Any, depth: int) -> list[bytes]:
         return parts + walk.items(plain.reshape(-1).tolist(), depth)
     if dtype.char in "gG":
         raise Untold  # long doubles have padding
-    walk.spend(plain.nbytes)
+    walk.spend(plain.nbytes // (QUICK if plain.flags.c_contiguous else SLOW))
     if plain.nbytes:
         parts.append(xxhash.xxh3_64_digest(numpy.ascontiguousarray(plain).reshape(-1).view(numpy.uint8)))
     return parts
@@ -214,7 +215,6 @@ def of_pyarrow(walk: Walker, value: Any, kind: type, depth: int) -> list[bytes]:
     """Tables and arrays, however they are cut into chunks; schemas and types."""
     arrow = sys.modules["pyarrow"]
     if issubclass(kind, arrow.Table | arrow.RecordBatch):
-        walk.spend(value.nbytes)
         return [value.schema.to_string().encode(), *(part for column in value.columns for part in _chunked(walk, column, depth))]
     if issubclass(kind, arrow.ChunkedArray | arrow.Array):
         return [str(value.type).encode(), *_chunked(walk, value, depth)]
@@ -224,7 +224,7 @@ def of_pyarrow(walk: Walker, value: Any, kind: type, depth: int) -> list[bytes]:
 
 
 def _chunked(walk: Walker, value: Any, depth: int) -> list[bytes]:
-    walk.spend(value.nbytes)
+    walk.spend(value.nbytes // SLOW)
     arrow = sys.modules["pyarrow"]
     chunks = value.chunks if isinstance(value, arrow.ChunkedArray) else [value]
     kind = value.type
@@ -261,7 +261,7 @@ def of_polars(walk: Walker, value: Any, kind: type, depth: int) -> list[bytes]:
     polars, arrow = sys.modules["polars"], sys.modules.get("pyarrow")
     if arrow is None or not issubclass(kind, polars.DataFrame | polars.Series):
         raise Untold
-    walk.spend(value.estimated_size())
+    walk.spend(value.estimated_size() // SLOW)
     table = value.to_arrow()
     names = value.columns if issubclass(kind, polars.DataFrame) else value.name
     return [walk.encode(names, depth), str(getattr(value, "dtypes", "")).encode(), *of_pyarrow(walk, table, type(table), depth)]

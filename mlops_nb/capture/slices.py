@@ -346,7 +346,7 @@ def _as_function(part: _Part) -> _Part:
     if cell is None or cell.kind not in ("feature", "test"):
         return part
     first, _, body = part.text.lstrip("\n").partition("\n")
-    text = f"{first}\n{_feature(cell.name, body) if cell.kind == 'feature' else _test(cell.name, body)}"
+    text = f"{first}\n{_feature(cell, body) if cell.kind == 'feature' else _test(cell.name, body)}"
     return replace(part, text=text, source=text)
 
 
@@ -357,13 +357,18 @@ def _cell(run: CellRun) -> Cell | None:
         return None
 
 
-def _feature(name: str, body: str) -> str:
+def _feature(cell: Cell, body: str) -> str:
+    """A feature as a function; its frame says what view it is of, as `training_set` needs it."""
     tree = parse(body)
     last = tree.body[-1] if not isinstance(tree, str) and tree.body else None
     if isinstance(last, ast.Expr):
         start, end = _span(last, body)
         body = _edited(body, [(start, start, "return ("), (end, end, ")")])
-    return f"def _make_{name}():\n{_indented(body.strip(chr(10)))}\n\n{name} = _make_{name}()"
+    name, options = cell.name, cell.options
+    plain = {key: options[key] for key in ("timestamp", "ttl_seconds", "owner", "description")}
+    view = {"name": name, "entity": list(options["entity"]), **plain, "tags": list(options["tags"]), "inputs": []}
+    made = f"{name} = _make_{name}().copy(deep=False)\n{name}.attrs['mlops_nb'] = {{'view': {view!r}}}"
+    return f"def _make_{name}():\n{_indented(body.strip(chr(10)))}\n\n{made}"
 
 
 def _test(name: str, body: str) -> str:

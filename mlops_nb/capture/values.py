@@ -51,7 +51,8 @@ _QUALIFIED_NAME = type.__dict__["__qualname__"].__get__
 def value_digest(value: Any, *, budget: int = BUDGET) -> str:
     """16 hex characters that equal values have in common in every process; '' where that cannot be told, or not within `budget` bytes.
 
-    The order of a dict counts, that of a set does not; types count (`1`, `1.0` and `True` differ), so does the sign of zero.
+    A byte of an array or frame costs a small part of one of the budget. The order of a dict counts, that of a set does not; types count
+    (`1`, `1.0` and `True` differ), so does the sign of zero.
 
     >>> value_digest({"a": [1, 2]}) == value_digest({"a": [1, 2]}), value_digest([1]) == value_digest((1,)), value_digest(object())
     (True, False, '')

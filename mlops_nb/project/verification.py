@@ -90,10 +90,10 @@ def artifacts_close(project: "Project", scratch: "Scratch", refs: tuple[Artifact
 def by_the_way(checks: Sequence[Check]) -> tuple[Verdict, str]:
     """The verdict on a value that has no digest of its own, by what else the slice leaves."""
     if not any(check.compared for check in checks):
-        return "not comparable", "no digest of anything it makes was recorded: its values are too big or of types that are not looked into"
+        return "not comparable", "nothing that it makes has a digest: its values are too big, or of types that are not looked into"
     if any(check.differs for check in checks):
         return "different", "the value itself has no digest; what it is made from differs"
-    return "identical", "the value itself has no digest; all that was recorded of what it is made from is the same"
+    return "not comparable", "the value itself has no digest; what else was recorded on the way to it is the same"
 
 
 # --- notes ----------------------------------------------------------------------------------------------------

@@ -76,7 +76,6 @@ class Target:
     variable: str = ""
     path: str = ""
     stored: ArtifactRef | None = None
-    notes: tuple[str, ...] = ()
 
     @property
     def notebook(self) -> str:
@@ -136,6 +135,7 @@ class _Rerun:
         self.source = scratch.work / (_relative_notebook(target.notebook) or "slice.ipynb")
         self.executed = scratch.folder / "executed.ipynb"
         self.cell_ids: dict[str, str] = {}  # run -> its cell in the slice's notebook
+        self.moved: list[str] = []  # cells in which paths of the project are written out
 
     def go(self) -> Verification:
         """Prepare, run, compare."""
@@ -147,7 +147,8 @@ class _Rerun:
         execution = self._execute()
         checks = tuple(self._checks())
         verdict, value = self._verdict(checks, execution)
-        notes = (*self.target.notes, *input_notes(inputs), *environment_notes(self.project, runs[-1].session_id, runs))
+        moved = [f"paths of the project written out in {', '.join(self.moved)} were led to the scratch folder"] if self.moved else []
+        notes = (*moved, *input_notes(inputs), *environment_notes(self.project, runs[-1].session_id, runs))
         return Verification(
             id=self.scratch.folder.name,
             label=self.target.label,
@@ -171,9 +172,11 @@ class _Rerun:
         title = f"Slice behind {self.target.label}"
         made = slice_notebook(self.target.runs, title=title, kernel=self.project.settings.kernel, commit=commit)
         for cell in made["cells"]:
-            cell["source"] = self.scratch.in_here(cell["source"]) if cell["cell_type"] == "code" else cell["source"]
             if run := cell["metadata"].get("mlops_nb", {}).get("run"):
                 self.cell_ids[run] = cell["id"]
+                written = cell["source"]
+                cell["source"] = self.scratch.in_here(written)
+                self.moved += [cell["id"]] if cell["source"] != written else []
         if self.target.variable:
             arguments = f"get_ipython(), {self.target.variable!r}, {str(self.scratch.kept)!r}"
             source = f"from mlops_nb.project import scratch as _mlops_nb_scratch\n_mlops_nb_scratch.keep({arguments})"
@@ -277,6 +280,11 @@ def find_target(project: "Project", name: str, *, notebook: str = "", at: str = 
     Raises NotFound with near names, BadInput.
     """
     asked = {"notebook": project.relative(notebook) if notebook else "", "name": name}
+    if notebook and not project.registry.rows("select 1 from cell_run where notebook = ? limit 1", (asked["notebook"],)):
+        captured = [row["notebook"] for row in project.registry.rows("select distinct notebook from cell_run where notebook != ''")]
+        raise NotFound.named(
+            "captured notebook", asked["notebook"], captured, hint="mlops-nb capture NOTEBOOK.ipynb runs one with its lineage recorded"
+        )
     if name.startswith(FILE) or _is_path(name):
         return _file_target(project, name.removeprefix(FILE), asked)
     if "@" not in name and (rows := project.registry.rows(WROTE, asked)):

@@ -83,6 +83,16 @@ CASES = {
     ),
     "future imports": ([(1, "a = 1"), (2, "from __future__ import annotations\ndef f(v: Unknown): return v\nx = f(a)")], "1", False),
     "a feature": ([(1, "n = 7"), (2, FEATURE), (3, "x = int(ages.age.iloc[0])")], "7", False),
+    "a feature that a training set is made of": (
+        [
+            (1, "n = 7"),
+            (2, FEATURE.replace("--timestamp at", "--timestamp at --ttl 3h --tags a,b")),
+            (3, "from mlops_nb import training_set\nspine = ages[['name', 'at']].copy()"),
+            (4, "x = int(training_set(spine, ages, timestamp='at').age.iloc[0])"),
+        ],
+        "7",
+        False,
+    ),
     "a test that changes something": ([(1, "x = []"), (2, "%%test data --on x\nx.append(1)\nassert x"), (3, "x = x + [2]")], "[1, 2]", False),
     "a test that binds what it reads": ([(1, "x = [3]"), (2, "%%test data --on x\nx = x + [1]\nassert len(x) == 2")], "[3]", False),
     "test functions": ([(1, "x = []"), (2, "%%test data --on x\ndef test_it():\n    x.append(1)\n    assert x")], "[1]", False),

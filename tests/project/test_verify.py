@@ -38,7 +38,7 @@ CELLS = {
     "nap": "time.sleep(float(os.environ.get('NAP', '0')))\nnap = 1",
     "secret": "api_key = 'sk-abcdefabcdefabcdef0123456789'",
     "module": "import helpers\nhelped = helpers.double(4)",
-    "big": "big = np.zeros(1_000_000)\nsize = len(big)",
+    "drawing": "drawing = (number for number in np.arange(3))",
 }
 
 
@@ -149,7 +149,8 @@ def test_a_value_as_an_earlier_cell_left_it(project):
 
 def test_paths_of_the_project_written_out_are_those_of_the_scratch_folder(home, project):
     before = contents(home)
-    assert verify(project, "absolute").verdict == "identical"
+    found = verify(project, "absolute")
+    assert (found.verdict, found.notes) == ("identical", ("paths of the project written out in absolute were led to the scratch folder",))
     assert contents(home) == before
 
 
@@ -166,11 +167,11 @@ def test_modules_of_the_project_come_along(project):
     assert verify(project, "helped").verdict == "identical"
 
 
-def test_what_has_no_digest_is_not_comparable_or_told_by_what_it_is_made_from(project):
+def test_what_has_no_digest_is_not_comparable_whatever_stands_before_it(project):
     assert verify(project, "opaque").verdict == "not comparable"
-    found = verify(project, "size")
-    assert found.verdict == "identical"
-    assert ("big", "big") not in [(check.cell_id, check.name) for check in found.checks if check.compared]
+    found = verify(project, "drawing")
+    assert (found.verdict, found.first) == ("not comparable", None)
+    assert "setup" in {check.cell_id for check in found.checks if check.compared}
 
 
 def test_a_cell_that_held_a_secret_cannot_run_again(project):
@@ -186,6 +187,11 @@ def test_a_name_that_nothing_made_exits_with_2_and_near_names(home, mlops_nb_com
     assert done.returncode == 2
     assert said in done.stderr
     assert not list((home / ".mlops_nb" / "verify").glob("*/work"))
+
+
+def test_a_notebook_that_was_not_captured_is_named_with_near_ones(project):
+    with pytest.raises(NotFound, match="did you mean 'notebooks/nb.ipynb'"):
+        verify(project, "total", notebook=str(project.layout.root / "notebooks" / "nbb.ipynb"))
 
 
 def test_the_command_answers_with_exit_codes_and_json(home, mlops_nb_command):
