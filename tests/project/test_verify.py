@@ -190,7 +190,7 @@ def test_a_name_that_nothing_made_exits_with_2_and_near_names(home, mlops_nb_com
 
 
 def test_a_notebook_that_was_not_captured_is_named_with_near_ones(project):
-    with pytest.raises(NotFound, match="did you mean 'notebooks/nb.ipynb'"):
+    with pytest.raises(NotFound, match=r"did you mean 'notebooks/nb\.ipynb'"):
         verify(project, "total", notebook=str(project.layout.root / "notebooks" / "nbb.ipynb"))
 
 
