@@ -4,13 +4,14 @@ A module is wrapped when it is first imported, or at `install` if it is there al
 wrapped rather than a function: a user may hold a function from before it was wrapped, but its body looks the class up when it runs.
 """
 
+import atexit
 import functools
 import importlib.abc
 import importlib.machinery
 import inspect
 import sys
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Literal
@@ -255,16 +256,49 @@ class _Finder(importlib.abc.MetaPathFinder):
 _wrappers: dict[Any, Any] = {}  # one for each original: a name in two modules stays one object
 
 
+@atexit.register
+def uninstall() -> None:
+    """Put back what was wrapped, where the wrapper still stands; later imports are wrapped as before.
+
+    Some libraries of C complain at the end of the process about functions of theirs that somebody still holds.
+    """
+    for name in _BYPASSES:
+        if module := sys.modules.get(name):
+            for owner, attribute, found in _standing(name, module):
+                if "_mlops_nb" in getattr(_plain(found), "__dict__", ()):
+                    _place(owner, attribute, found, _plain(found).__wrapped__)
+    _wrappers.clear()
+
+
 def _wrap(name: str, module: ModuleType) -> None:
     for bypass in _BYPASSES[name]:
+        for owner, attribute, found in _standing(name, module, bypass):
+            plain = _plain(found)
+            if callable(plain) and "_mlops_nb" not in getattr(plain, "__dict__", ()):
+                _place(owner, attribute, found, _wrapper_of(plain, bypass))
+
+
+def _standing(name: str, module: ModuleType, *rows: _Bypass) -> Iterator[tuple[Any, str, Any]]:
+    """Owner, attribute and what stands there, of these rows of the table (all of the module's, where none is given)."""
+    for bypass in rows or _BYPASSES[name]:
         owner = vars(module).get(bypass.owner) if bypass.owner and bypass.method else module
         attribute = bypass.method or bypass.owner
-        found = vars(owner).get(attribute) if isinstance(owner, type | ModuleType) else None
-        plain = found.__func__ if isinstance(found, staticmethod) else found
-        if callable(plain) and "_mlops_nb" not in getattr(plain, "__dict__", ()):
-            if plain not in _wrappers:
-                _wrappers[plain] = _noting(plain, bypass) if bypass.method else _calling(plain, bypass.note)
-            setattr(owner, attribute, staticmethod(_wrappers[plain]) if isinstance(found, staticmethod) else _wrappers[plain])
+        if isinstance(owner, type | ModuleType) and attribute in vars(owner):
+            yield owner, attribute, vars(owner)[attribute]
+
+
+def _plain(found: Any) -> Any:
+    return found.__func__ if isinstance(found, staticmethod) else found
+
+
+def _place(owner: Any, attribute: str, found: Any, new: Any) -> None:
+    setattr(owner, attribute, staticmethod(new) if isinstance(found, staticmethod) else new)
+
+
+def _wrapper_of(plain: Any, bypass: _Bypass) -> Any:
+    if plain not in _wrappers:
+        _wrappers[plain] = _noting(plain, bypass) if bypass.method else _calling(plain, bypass.note)
+    return _wrappers[plain]
 
 
 def _calling(original: Any, note: Note) -> Any:
@@ -283,7 +317,13 @@ def _calling(original: Any, note: Note) -> Any:
         def __subclasscheck__(cls, subclass: type) -> bool:
             return issubclass(subclass, original) if cls is stand_in else super().__subclasscheck__(subclass)
 
-    described = {"__doc__": original.__doc__, "__module__": original.__module__, "__qualname__": original.__qualname__, "_mlops_nb": True}
+    described = {
+        "__doc__": original.__doc__,
+        "__module__": original.__module__,
+        "__qualname__": original.__qualname__,
+        "_mlops_nb": True,
+        "__wrapped__": original,
+    }
     stand_in = Calling(original.__name__, (original,), described)
     return stand_in
 

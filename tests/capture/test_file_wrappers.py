@@ -191,6 +191,21 @@ def test_a_second_install_wraps_nothing_twice():
     assert not any(hasattr(found.__wrapped__, "_mlops_nb") for found in after)
 
 
+def test_all_can_be_put_back(libraries):
+    _, pa, *_ = libraries
+    originals = [(owner, name, found.__wrapped__) for _, owner, name, found in wrapped()]
+    bypasses.uninstall()
+    try:
+        for owner, name, original in originals:
+            stands = vars(owner)[name]
+            assert (stands.__func__ if isinstance(stands, staticmethod) else stands) is original
+        with pa.OSFile(__file__) as file:
+            assert type(file) is pa.OSFile
+    finally:
+        files.install()
+    assert len(list(wrapped())) == len(originals)
+
+
 def test_wrapped_functions_are_pickled_by_name(libraries):
     _, pa, requests, *_ = libraries
     for value in (pa.csv.read_csv, pa.memory_map, pa.OSFile, requests.Session.request):
