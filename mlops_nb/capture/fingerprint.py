@@ -3,17 +3,40 @@
 No code of the user's classes runs here: types are asked by `type(x)`, containers are read through the built-in types' own methods.
 """
 
+import array
 import collections
+import functools
+import gc
 import itertools
+import operator
 import pickle
 import random
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import xxhash
+
+from mlops_nb.capture.kinds import (
+    ATOMS,
+    COUNTED,
+    DRAWN_FROM,
+    HEAP_TYPE,
+    SCALARS,
+    attributes_of,
+    bases_of,
+    closure_of,
+    entries_of,
+    flags_of,
+    is_local,
+    is_own,
+    is_plain,
+    module_of,
+    namespace_of,
+    slots_of,
+)
 
 MAX_BYTES = 4 << 20
 MAX_NODES = 1000
@@ -22,21 +45,20 @@ MAX_DEPTH = 5
 _CHUNK = 16 << 10
 _CHUNKS = 64
 
-SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, range, type(...), type(NotImplemented)})
-# Bound by identity: what they hold does not change in place, or is followed elsewhere.
-ATOMS = frozenset(
-    {types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.CodeType, types.MethodType, types.GetSetDescriptorType}
-    | {types.MemberDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType, property, staticmethod, classmethod}
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """`digest` of what was looked at; `whole` when that was everything; `ids` of the objects on the way, to find aliases."""
+    """`digest` of what was looked at; `whole` when that was everything; `ids` of the objects on the way, to find aliases.
+
+    `moves`: some part, such as an iterator or an open file, may change by being read, and would not show it. `functions`: those of the
+    notebook on the way.
+    """
 
     digest: int
     whole: bool
     ids: frozenset[int]
+    moves: bool = False
+    functions: tuple[types.FunctionType, ...] = ()
 
 
 def fingerprint(value: Any) -> Fingerprint:
@@ -49,42 +71,26 @@ def fingerprint(value: Any) -> Fingerprint:
     """
     walk = _Walk()
     walk.visit(value, 0)
-    return Fingerprint(hash(tuple(walk.parts)), walk.whole, frozenset(walk.seen))
+    return Fingerprint(hash(tuple(walk.parts)), walk.whole, frozenset(walk.seen), walk.moves, tuple(walk.functions))
 
 
-def is_plain(value: Any) -> bool:
-    """Whether a value cannot change in place at all."""
-    kind = type(value)
-    return kind in SCALARS or kind in ATOMS
-
-
-def holds(value: Any, ids: frozenset[int] | set[int]) -> bool:
-    """Whether a container, instance or array view holds one of the objects `ids`, two levels deep."""
-    return _holds(value, ids, 2)
-
-
-def _holds(value: Any, ids: frozenset[int] | set[int], depth: int) -> bool:
-    kind = type(value)
-    if kind is list or kind is tuple:
-        inner = value[:MAX_ITEMS]
-    elif kind is dict:
-        inner = list(itertools.islice(value.values(), MAX_ITEMS))
-    elif kind is getattr(sys.modules.get("numpy"), "ndarray", None):
-        return id(value.base) in ids
-    elif module_of(kind) == "__main__":
-        inner = list((attributes_of(value, kind) or {}).values())[:MAX_ITEMS]
-    else:
-        return False
-    return any(id(item) in ids or (depth > 1 and _holds(item, ids, depth - 1)) for item in inner)
+def reach(value: Any) -> frozenset[int]:
+    """The `ids` of the fingerprint alone, without a look at contents that hold no objects."""
+    walk = _Walk(contents=False)
+    walk.visit(value, 0)
+    return frozenset(walk.seen)
 
 
 class _Walk:
     """One bounded walk over a value; `parts` are the numbers that make up the digest."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, contents: bool = True) -> None:
+        self.contents = contents
         self.parts: list[int] = []
         self.seen: set[int] = set()
+        self.functions: list[types.FunctionType] = []
         self.whole = True
+        self.moves = False
         self.nodes = MAX_NODES
         self.bytes = MAX_BYTES
 
@@ -117,7 +123,7 @@ class _Walk:
                     return
                 break
         if not self.instance(value, kind, depth):
-            self.whole = False
+            self.opaque(value, kind, depth)
 
     # --- built-in containers ---
 
@@ -172,8 +178,66 @@ class _Walk:
     def raw(self, value: bytearray | memoryview, _depth: int) -> None:
         self.buffer(memoryview(value))
 
-    def class_(self, value: type, _depth: int) -> None:
-        self.whole &= not _FLAGS(value) & _HEAP_TYPE  # a class made by Python code may be given other attributes
+    def class_(self, value: type, depth: int) -> None:
+        if module_of(value) == "__main__":
+            own = entries_of(value).items()
+            self.dict_({name: entry for name, entry in own if type(entry) is types.FunctionType or not name.startswith(("__", "_abc_"))}, depth)
+            return
+        self.whole &= not flags_of(value) & HEAP_TYPE  # a class made by Python code may be given other attributes
+
+    # --- code ---
+
+    def function(self, value: types.FunctionType, depth: int) -> None:
+        """What a function of the user's keeps: closure, defaults, attributes, and the variables of its module."""
+        if not is_own(value):
+            return
+        space = value.__globals__
+        if space.get("__name__") == "__main__":
+            self.functions.append(value)
+        elif id(space) not in self.seen:
+            self.variables(space, depth)
+        self.items(closure_of(value), depth)
+        self.items([*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values(), *value.__dict__.values()], depth)
+
+    def variables(self, space: dict[str, Any], depth: int) -> None:
+        """The variables of a module of the user's."""
+        self.seen.add(id(space))
+        self.dict_({name: value for name, value in space.items() if not name.startswith("__")}, depth)
+
+    def module(self, value: types.ModuleType, depth: int) -> None:
+        if is_local(value):
+            self.variables(namespace_of(value), depth)
+
+    def builtin(self, value: types.BuiltinFunctionType, depth: int) -> None:
+        """`add = xs.append` holds the list."""
+        if not is_plain(value):
+            self.visit(value.__self__, depth + 1)
+
+    def method(self, value: types.MethodType, depth: int) -> None:
+        self.items([value.__self__, value.__func__], depth)
+
+    def partial(self, value: "functools.partial[Any]", depth: int) -> None:
+        self.items([value.func, *value.args, *value.keywords.values()], depth)
+
+    def wrapped(self, value: Any, depth: int) -> None:
+        self.items([part for part in gc.get_referents(value) if type(part) is types.FunctionType], depth)
+
+    def generator(self, value: Any, depth: int) -> None:
+        """Where a generator or coroutine stands, and its variables."""
+        frame = getattr(value, {types.GeneratorType: "gi_frame", types.CoroutineType: "cr_frame"}.get(type(value), "ag_frame"))
+        self.parts.append(-1 if frame is None else frame.f_lasti)
+        if frame is not None:
+            self.dict_(frame.f_locals, depth)
+
+    def opaque(self, value: Any, kind: type, depth: int) -> None:
+        """Objects of C code: what they refer to, and for iterators how far they are."""
+        held = [part for part in gc.get_referents(value) if not isinstance(part, type)]
+        self.items(held[:MAX_ITEMS], depth)
+        if kind in COUNTED:
+            self.parts.append(operator.length_hint(value, -1))
+            return
+        self.whole = False
+        self.moves |= module_of(kind).partition(".")[0] in DRAWN_FROM or any("__next__" in entries_of(base) for base in bases_of(kind))
 
     # --- instances ---
 
@@ -181,9 +245,13 @@ class _Walk:
         """The attributes in `__dict__` and slots; was there any place to look at?"""
         state = attributes_of(value, kind)
         looked = state is not None
+        if module_of(kind) == "__main__":
+            self.visit(kind, depth + 1)
+        elif module_of(kind).partition(".")[0] in DRAWN_FROM:
+            self.moves = True
         if state:
             self.dict_(state, depth)
-        for slot in _slots(kind):
+        for slot in slots_of(kind):
             looked = True
             try:
                 self.visit(slot.__get__(value, kind), depth + 1)
@@ -193,13 +261,14 @@ class _Walk:
 
     # --- bytes ---
 
-    def made(self, state: Any) -> None:
+    def made(self, state: Callable[[], Any]) -> None:
         """Plain data made for this look, whose identity says nothing."""
-        self.parts.append(hash(pickle.dumps(state)))
+        if self.contents:
+            self.parts.append(hash(pickle.dumps(state())))
 
     def buffer(self, view: memoryview) -> None:
         """Bytes as one hash, sampled where the budget does not reach."""
-        if not view.nbytes:
+        if not view.nbytes or not self.contents:
             return
         flat = view.cast("B") if view.contiguous else memoryview(view.tobytes() if view.nbytes <= self.bytes else b"")
         if view.nbytes <= self.bytes:
@@ -222,6 +291,8 @@ class _Walk:
         if plain.base is not None:
             self.seen.add(id(plain.base))
             self.seen.add(id(getattr(value, "base", None)) if type(value) is numpy.ndarray else id(plain.base))
+        if not self.contents and not plain.dtype.hasobject:
+            return
         if plain.dtype.hasobject:
             sample = plain.reshape(-1)[:MAX_ITEMS].tolist() if plain.flags.c_contiguous else plain.ravel(order="K")[:MAX_ITEMS].tolist()
             self.items(sample, depth)
@@ -234,51 +305,6 @@ class _Walk:
             flat = plain.flat
             plain = flat[:: max(plain.size // (_CHUNK * 4), 1)]
         self.buffer(memoryview(numpy.ascontiguousarray(plain).view(numpy.uint8).reshape(-1)) if plain.size else memoryview(b""))
-
-
-# A metaclass of the user's may answer for `kind.__module__` and the like; type's own descriptors do not ask it.
-_MRO = type.__dict__["__mro__"].__get__
-_MODULE = type.__dict__["__module__"].__get__
-_OFFSET = type.__dict__["__dictoffset__"].__get__
-_DICT = type.__dict__["__dict__"].__get__
-_FLAGS = type.__dict__["__flags__"].__get__
-_HEAP_TYPE = 1 << 9
-
-
-def bases_of(kind: type) -> tuple[type, ...]:
-    """The class and its bases, in the order in which attributes are looked up."""
-    found: tuple[type, ...] = _MRO(kind)
-    return found
-
-
-def module_of(kind: type) -> str:
-    """The module a class says it is from; '' where it does not say."""
-    module = _MODULE(kind)
-    return module if type(module) is str else ""
-
-
-def entries_of(kind: type) -> Mapping[str, Any]:
-    """The class's own attributes."""
-    found: Mapping[str, Any] = _DICT(kind)
-    return found
-
-
-def attributes_of(value: Any, kind: type) -> dict[str, Any] | None:
-    """An instance's `__dict__` itself; None where it has none, or its class hides it."""
-    if not _OFFSET(kind):
-        return None
-    for base in bases_of(kind):
-        entry = entries_of(base).get("__dict__")
-        if entry is not None:
-            state = entry.__get__(value, kind) if type(entry) is types.GetSetDescriptorType else None
-            return state if type(state) is dict else None
-    return None
-
-
-def _slots(kind: type) -> Iterator[Any]:
-    for base in bases_of(kind):
-        if module_of(base) != "builtins":
-            yield from (entry for entry in entries_of(base).values() if type(entry) is types.MemberDescriptorType)
 
 
 def _sampled(get: Callable[[Any, Any], Any], value: Any, size: int) -> list[Any]:
@@ -308,10 +334,11 @@ def _numpy(walk: _Walk, value: Any, kind: type, depth: int) -> bool:
             walk.instance(value, kind, depth)
         return True
     if kind is numpy.random.Generator:
-        walk.made(value.bit_generator.state)
+        walk.seen.add(id(value.bit_generator))
+        walk.made(lambda: value.bit_generator.state)
         return True
     if kind is numpy.random.RandomState:
-        walk.made(value.get_state(legacy=False))
+        walk.made(lambda: value.get_state(legacy=False))
         return True
     if issubclass(kind, numpy.generic):
         walk.parts.append(hash(numpy.generic.tobytes(value)))
@@ -371,6 +398,19 @@ _READERS: dict[type, Callable[[_Walk, Any, int], None]] = {
     collections.deque: _Walk.deque_,
     bytearray: _Walk.raw,
     memoryview: _Walk.raw,
+    array.array: _Walk.raw,
     type: _Walk.class_,
+    types.FunctionType: _Walk.function,
+    types.ModuleType: _Walk.module,
+    types.BuiltinFunctionType: _Walk.builtin,
+    types.MethodType: _Walk.method,
+    functools.partial: _Walk.partial,
+    type(functools.lru_cache(len)): _Walk.wrapped,
+    staticmethod: _Walk.wrapped,
+    classmethod: _Walk.wrapped,
+    property: _Walk.wrapped,
+    types.GeneratorType: _Walk.generator,
+    types.CoroutineType: _Walk.generator,
+    types.AsyncGeneratorType: _Walk.generator,
 }
 _LIBRARIES: tuple[tuple[str, Callable[[_Walk, Any, type, int], bool]], ...] = (("numpy", _numpy), ("pandas", _pandas), ("random", _random))

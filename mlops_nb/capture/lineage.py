@@ -2,7 +2,7 @@
 
 import bisect
 import itertools
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mlops_nb.notebook.graph import ancestors
@@ -12,31 +12,45 @@ Writers = Mapping[str, tuple[tuple[str, Certainty], ...]]
 
 
 def edges_of(run_id: str, reads: Mapping[str, Certainty], writers: Writers) -> tuple[Edge, ...]:
-    """The edges into a run: each name it read, from the runs that may have left its value.
+    """The edges into a run: each name it read, from the runs that made or changed its value.
 
-    `writers`: name -> (run id, certainty), the last certain writer first, then those that may have changed it since. With such later
-    ones no edge of that name is certain.
+    `writers`: name -> (run id, certainty): the last run that made the name, then those that changed its object since.
     """
-    edges = []
-    for name, sure in reads.items():
-        behind = writers.get(name, ())
-        for writer, certainty in behind:
-            certain = sure == certainty == "certain" and len(behind) == 1
-            edges.append(Edge(writer, run_id, name, "certain" if certain else "possible"))
-    return tuple(edges)
+    return tuple(
+        Edge(writer, run_id, name, "certain" if sure == certainty == "certain" else "possible")
+        for name, sure in reads.items()
+        for writer, certainty in writers.get(name, ())
+    )
 
 
-def written(
-    writers: Writers, run_id: str, writes: Mapping[str, Certainty], deleted: Iterable[str] = ()
-) -> dict[str, tuple[tuple[str, Certainty], ...]]:
-    """The writers after a run: a certain write takes the place of those before, a possible one joins them."""
+def written(writers: Writers, run_id: str, seen: "Effect") -> dict[str, tuple[tuple[str, Certainty], ...]]:
+    """The writers after a run. A certain write takes the place of those before: it made the name, or read what they had left.
+
+    A possible write joins them, and so does a change of an object that the run reached by another name (`kept`): one of the very same object
+    (`same`) brings with it all that befell the object before, so that of the others only the run that bound the name is still needed.
+    """
     after = dict(writers)
-    for name in deleted:
+    for name in seen.deleted:
         after.pop(name, None)
-    for name, certainty in writes.items():
-        before = after.get(name, ()) if certainty == "possible" else ()
-        after[name] = (*before, (run_id, certainty))
+    for name, certainty in seen.writes.items():
+        before = after.get(name, ()) if certainty == "possible" or name in seen.kept else ()
+        before = before[:1] if name in seen.same else before
+        after[name] = (*(entry for entry in before if entry[0] != run_id), (run_id, certainty))
     return after
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a run did, with how sure each name is; `absent` are the names it asked for that were not there."""
+
+    reads: Mapping[str, Certainty] = field(default_factory=dict)
+    writes: Mapping[str, Certainty] = field(default_factory=dict)
+    deleted: Collection[str] = ()
+    kept: Collection[str] = ()
+    same: Collection[str] = ()
+    absent: Collection[str] = ()
+    outputs: Collection[str] = ()
+    shows: bool = False
 
 
 @dataclass(slots=True)
@@ -47,16 +61,47 @@ class History:
     edges: list[Edge] = field(default_factory=list)
     writers: Writers = field(default_factory=dict)
     positions: Mapping[str, int] = field(default_factory=dict)
+    shown: list[tuple[int, str]] = field(default_factory=list)  # (execution count, run) of those that showed a result
+    gone: dict[str, str] = field(default_factory=dict)  # name -> the run that deleted it
     _judge: "_Judge" = field(default_factory=lambda: _Judge())  # noqa: PLW0108 (defined below)
 
-    def add(self, run: CellRun, *, reads: Mapping[str, Certainty], writes: Mapping[str, Certainty], deleted: Iterable[str] = ()) -> tuple[Edge, ...]:
+    def add(self, run: CellRun, seen: Effect) -> tuple[Edge, ...]:
         """Take in a run and return the edges into it."""
-        edges = edges_of(run.id, reads, self.writers)
-        self.writers = written(self.writers, run.id, writes, deleted)
+        edges = (*edges_of(run.id, seen.reads, self.writers), *self._of_outputs(run, seen.outputs), *self._of_deletions(run, seen.absent))
+        self.writers = written(self.writers, run.id, seen)
+        for name in seen.writes:
+            self.gone.pop(name, None)
+        self.gone |= dict.fromkeys(seen.deleted, run.id)
+        if seen.shows:
+            self.shown.append((run.execution_count, run.id))
         self.runs.append(run)
         self.edges.extend(edges)
         self._judge.add(run, edges)
         return edges
+
+    def changed_since(self, names: Iterable[str]) -> None:
+        """Names that a thread, a task or a widget changed after the latest run had ended: it, or one before, may have started that."""
+        if self.runs:
+            self.writers = written(self.writers, self.runs[-1].id, Effect(writes=dict.fromkeys(names, "possible")))
+
+    def _of_outputs(self, run: CellRun, names: Iterable[str]) -> list[Edge]:
+        """Edges from the cells whose results a run names: `_`, `_5`, `Out` (any of them), and `_i5` whose source it names."""
+        found = []
+        for name in names:
+            if name.startswith("_i"):
+                behind = [(earlier.execution_count, earlier.id) for earlier in self.runs if f"_i{earlier.execution_count}" == name][-1:]
+            elif name == "Out":
+                behind = self.shown
+            elif name[1:].isdigit():
+                behind = [(count, shown) for count, shown in self.shown if count == int(name[1:])][-1:]
+            else:
+                behind = self.shown[-len(name) :][:1] if len(self.shown) >= len(name) else []
+            found += [Edge(shown, run.id, name, "certain" if name != "Out" else "possible") for _, shown in behind]
+        return found
+
+    def _of_deletions(self, run: CellRun, absent: Iterable[str]) -> list[Edge]:
+        """Edges from the cells that deleted what a run asked for in vain: without them it would have been there."""
+        return [Edge(self.gone[name], run.id, name, "possible") for name in absent if name in self.gone]
 
     def replace(self, run: CellRun) -> None:
         """Put a completed run (its files hashed) in the place of the one with its id."""
@@ -171,7 +216,7 @@ class _Judge:
             self.first.setdefault(run.cell_id, number)
         self.behind[run.id] = self._behind([edge for edge in edges if edge.from_run in self.by_id])
         self._index(run)
-        rewritten = set(run.writes) - set(run.unchanged)
+        rewritten = set(names_written(run)) - set(run.unchanged)
         for name in rewritten:
             self.rewrites.setdefault(name, _Rewrites()).add(run, number)
         for cell in {run.cell_id} | self.dependents.get(run.cell_id, set()) | self._reached(run, rewritten):
@@ -181,12 +226,12 @@ class _Judge:
         """Make `run` its cell's latest."""
         old = self.latest.get(run.cell_id)
         if old is not None:
-            for name in old.reads:
+            for name in names_read(old):
                 self.readers[name].discard(run.cell_id)
             for cell in self.behind[old.id].cells:
                 self.dependents[cell].discard(run.cell_id)
         self.latest[run.cell_id] = run
-        for name in run.reads:
+        for name in names_read(run):
             self.readers.setdefault(name, set()).add(run.cell_id)
         for cell in self.behind[run.id].cells:
             self.dependents.setdefault(cell, set()).add(run.cell_id)
@@ -262,7 +307,7 @@ class _Judge:
     def _direct(self, cell_id: str) -> str:
         run = self.latest[cell_id]
         sources = self.behind[run.id].sources
-        for name in run.reads:
+        for name in names_read(run):
             if later := self._rewriter(name, run, sources.get(name, frozenset())):
                 return f"`{name}` rewritten by {_label(later)} after this ran"
         return self._out_of_order(run) or self._no_longer_made(run)
@@ -271,11 +316,11 @@ class _Judge:
         """Read from a cell below, or from an earlier run of the cell itself: in order it would have read another value."""
         for edge in self.behind[run.id].edges:
             source = self.by_id[edge.from_run]
-            if edge.certainty != "certain" or edge.name in source.unchanged:
+            if edge.certainty != "certain" or edge.name in source.unchanged or _is_output(edge.name):
                 continue
             if source.cell_id != run.cell_id and self._above(run.cell_id, source.cell_id):
                 return f"read `{edge.name}` as {_label(source)} further down had left it"
-            if source.cell_id == run.cell_id and (edge.name in run.writes or source.crc != run.crc):
+            if source.cell_id == run.cell_id and (edge.name in names_written(run) or source.crc != run.crc):
                 return f"read `{edge.name}` as an earlier run of this cell had left it"
             if between := self._between(edge.name, source.cell_id, run):
                 return f"read `{edge.name}` as {_label(source)} had left it, which {_label(between)} in between makes too"
@@ -290,7 +335,7 @@ class _Judge:
                 continue
             found = self.latest[cell_id]
             ran_before = found.status == "ok" and self.when[found.id] < self.when[run.id]
-            if ran_before and name in found.writes and self._above(source, cell_id) and self._above(cell_id, run.cell_id):
+            if ran_before and name in names_written(found) and self._above(source, cell_id) and self._above(cell_id, run.cell_id):
                 return found
         return None
 
@@ -310,14 +355,26 @@ class _Judge:
         """Whether a later write of `name` makes `run` stale: from the cell it was read from, bound anew there, or from one above."""
         if later.cell_id == run.cell_id:
             return False
-        read_from = later.cell_id in self.behind[run.id].sources.get(name, ()) and name not in later.reads
-        return read_from or self._above(later.cell_id, run.cell_id)
+        sources = self.behind[run.id].sources.get(name, frozenset())
+        if later.cell_id in sources and not _in_place(later, name):
+            return True
+        return self._above(later.cell_id, run.cell_id) and not self._cut_off(later, name, run, sources)
+
+    def _cut_off(self, later: CellRun, name: str, run: CellRun, sources: frozenset[str]) -> bool:
+        """Whether a cell that `name` was read from makes it anew between `later` and `run`: in order, the write does not reach `run`."""
+        for cell_id in sources:
+            maker = self.latest[cell_id]
+            makes = name in names_written(maker) and not _in_place(maker, name) and name not in maker.possible and maker.status == "ok"
+            if makes and cell_id != later.cell_id and self._above(later.cell_id, cell_id) and self._above(cell_id, run.cell_id):
+                return True
+        return False
 
     def _no_longer_made(self, run: CellRun) -> str:
         for edge in self.behind[run.id].edges:
             maker = self.latest[self.by_id[edge.from_run].cell_id]
             newer = self.when[maker.id] > self.when[run.id]
-            if edge.certainty == "certain" and newer and maker.status == "ok" and maker.cell_id != run.cell_id and edge.name not in maker.writes:
+            lost = edge.name not in names_written(maker) and not _is_output(edge.name)
+            if edge.certainty == "certain" and newer and maker.status == "ok" and maker.cell_id != run.cell_id and lost:
                 return f"`{edge.name}` is no longer made by {_label(maker)}"
         return ""
 
@@ -327,7 +384,7 @@ class _Judge:
             source = self.by_id[edge.from_run]
             if source.cell_id == cell_id or source.cell_id not in stale:
                 continue
-            if edge.name in source.reads and not self._above(source.cell_id, cell_id):
+            if _in_place(source, edge.name) and not self._above(source.cell_id, cell_id):
                 continue  # what a cell below changed in place is no reason to run this one again
             if self.latest[source.cell_id].status == "ok":
                 verb = "reads" if edge.certainty == "certain" else "may read"
@@ -339,6 +396,25 @@ class _Judge:
             return self.positions[other] < self.positions[cell_id]
         last = len(self.when)
         return self.first.get(other, last) < self.first.get(cell_id, last)
+
+
+def names_read(run: CellRun) -> tuple[str, ...]:
+    """What a run read: variables, states and files."""
+    return (*run.reads, *(f"file:{use.path}" for use in run.files if use.mode == "read")) if run.files else run.reads
+
+
+def names_written(run: CellRun) -> tuple[str, ...]:
+    """What a run wrote: variables, states and files."""
+    return (*run.writes, *(f"file:{use.path}" for use in run.files if use.mode == "write")) if run.files else run.writes
+
+
+def _in_place(run: CellRun, name: str) -> bool:
+    """Whether a run changed what was there, where it wrote `name`: it read it, or reached its object by another name."""
+    return name in run.kept or name in names_read(run)
+
+
+def _is_output(name: str) -> bool:
+    return name == "Out" or (name[:1] == "_" and (name.strip("_") == "" or name.lstrip("_i").isdigit()))
 
 
 def _label(run: CellRun) -> str:

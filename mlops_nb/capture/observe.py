@@ -3,21 +3,26 @@
 import re
 import time
 import types
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlops_nb.capture.fingerprint import SCALARS, Fingerprint, fingerprint, holds, is_plain
-from mlops_nb.capture.resolve import Resolved, resolve
+from mlops_nb.capture import state
+from mlops_nb.capture.fingerprint import Fingerprint, fingerprint
+from mlops_nb.capture.kinds import SCALARS, is_own, is_plain, module_of
+from mlops_nb.capture.reach import Reach
+from mlops_nb.capture.resolve import Asked, Resolved, resolve, resolve_functions
 from mlops_nb.notebook.flow import Facts
 from mlops_nb.records import Certainty
 
 MAX_TOUCHED = 200
 LOOK_SECONDS = 0.004  # for all fingerprints of one look; what is left then rests on the code's own evidence
-MAX_KEPT_TEXT = 4096
+MAX_KEPT = 256  # items of a small container that is kept while its name is bound anew
 _SHELL_NAME = re.compile(r"_+|_i{1,3}|_i?\d+|_[iod]h|_exit_code|__\w+__")
 
 _MISSING = object()
+_SMALL = (list, tuple, dict, set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,107 +35,166 @@ class _Stamp:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """The namespace before a cell: its names and values, fingerprints of the touched ones.
+    """The namespace before a cell: its names and values, fingerprints of the touched ones and of those that share objects with them.
 
-    Values stay referenced while the cell runs, but those that it binds anew or deletes, of which only a stamp is kept.
+    Values stay referenced while the cell runs, but those that it binds anew or deletes, of which only a stamp is kept. `alike`: the
+    names that share objects with touched ones.
     """
 
     names: Mapping[str, Any]
     prints: Mapping[str, Fingerprint | None] = field(default_factory=dict)
+    alike: frozenset[str] = frozenset()
+    states: state.States = field(default_factory=state.States)
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """Names a run read and wrote, each with how sure that is; `unchanged` ones were bound to an equal value."""
+    """Names a run read and wrote, each with how sure that is.
+
+    `unchanged` ones were bound to an equal value; `kept` ones hold an object that changed in place, though the run did not read them
+    (`same`: it read another name of that very object).
+    `absent`: names it asked for that were not there. `skipped`: name -> type of values that could not be looked at whole.
+    """
 
     reads: Mapping[str, Certainty] = field(default_factory=dict)
     writes: Mapping[str, Certainty] = field(default_factory=dict)
     unchanged: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    skipped: Mapping[str, str] = field(default_factory=dict)
+    bound: tuple[str, ...] = ()
 
 
 def shadowed_builtins(namespace: Mapping[str, Any], hidden: Mapping[str, Any], builtins: frozenset[str]) -> frozenset[str]:
     """Builtin names that the user bound to something else."""
-    return frozenset(name for name in builtins & namespace.keys() if not _is_shells(name, hidden))
+    return frozenset(name for name in builtins & namespace.keys() if not is_shells(name, hidden))
 
 
-def look_before(namespace: dict[str, Any], hidden: Mapping[str, Any], facts: Facts) -> tuple[Look, Resolved]:
+def look_before(namespace: dict[str, Any], hidden: Mapping[str, Any], facts: Facts, reach: Reach) -> tuple[Look, Resolved]:
     """The namespace before the cell runs, and what the functions it uses will reach."""
-    resolved = resolve(facts.analysis.uses, facts.calls, namespace)
+    uses = facts.analysis.uses | facts.analysis.looked_up
+    out = frozenset(name for _, place, name in facts.analysis.passes if place != "self")
+    resolved = resolve(Asked(uses, facts.calls, facts.effects.attributes, out), namespace)
     names = namespace.copy()  # threads of the user's may write to the namespace meanwhile
-    touched = (facts.analysis.uses | facts.analysis.mutates | resolved.reads) & names.keys()
-    if facts.analysis.dynamic:
-        touched |= {name for name in names if not _is_shells(name, hidden)}
+    touched = (uses | facts.analysis.mutates | resolved.reads) & names.keys()
+    if facts.analysis.dynamic or facts.effects.whole or resolved.dynamic or resolved.whole:
+        touched |= {name for name in names if not is_shells(name, hidden)}
     prints = _prints(names, sorted(touched)[:MAX_TOUCHED])
-    reached = frozenset().union(*(found.ids for found in prints.values() if found))
-    aliases = (
-        [name for name, value in names.items() if id(value) in reached and name not in prints and not _is_shells(name, hidden)] if reached else []
-    )
-    prints |= _prints(names, aliases[:MAX_TOUCHED])
+    inside = [function for found in prints.values() if found for function in found.functions]
+    if inside and (new := resolve_functions(resolved, inside, namespace) - prints.keys()):
+        prints |= _prints(names, sorted(new)[:MAX_TOUCHED])
+    alike = _alike(names, prints, reach)
+    prints |= _prints(names, alike)
+    used = state.modules_in(uses | resolved.reads, names)
     for name in (facts.analysis.defs | facts.analysis.deletes | resolved.binds) & names.keys():
         names[name] = _stamp(names[name])
-    return Look(names, prints), resolved
+    return Look(names, prints, frozenset(alike), state.look(used)), resolved
+
+
+def _alike(names: Mapping[str, Any], prints: Mapping[str, Fingerprint | None], reach: Reach) -> list[str]:
+    """The names that share objects with those of `prints`."""
+    for name, found in prints.items():
+        if found:
+            reach.put(name, found.ids)
+    for name in [*reach.pending][:MAX_TOUCHED]:
+        if name in names:
+            reach.look(name, names[name])
+        else:
+            reach.drop(name)
+    reached = frozenset().union(*(found.ids for found in prints.values() if found))
+    return sorted(reach.sharing(reached, names) - prints.keys())[:MAX_TOUCHED] if reached else []
 
 
 def observe(before: Look, namespace: dict[str, Any], hidden: Mapping[str, Any], *, facts: Facts, resolved: Resolved, failed: bool) -> Observed:
     """Compare the namespace after a run with the look before it."""
     known = before.names
     now = namespace.copy()
-    moved = [name for name, value in now.items() if known.get(name, _MISSING) is not value]
-    bound = [name for name in moved if not _is_shells(name, hidden) and not _is_same(known.get(name, _MISSING), now[name])]
-    again = [] if failed else [name for name in facts.always if name in now and name not in bound and not _is_shells(name, hidden)]
-    unchanged = {name for name in bound if _is_equal(known.get(name, _MISSING), now[name])}.union(again)
+    moved = [name for name, value in now.items() if known.get(name, _MISSING) is not value and not is_shells(name, hidden)]
+    bound = [name for name in moved if not _is_same(known.get(name, _MISSING), now[name])]
+    doubtful = [name for name in moved if name not in bound and not _is_proved(known[name], now[name])]
+    again = [] if failed else [name for name in facts.always if name in now and name not in bound and not is_shells(name, hidden)]
+    unchanged = {name for name in bound if _is_equal(known.get(name, _MISSING), now[name])}.union(again).difference(doubtful)
     writes: dict[str, Certainty] = dict.fromkeys([*bound, *again], "certain")
-    changed = _changed(before, now, facts, skip=writes.keys(), hidden=hidden)
-    deleted = tuple(name for name in known.keys() - now.keys() if not _is_shells(name, hidden))
-    reads = _reads(before, facts, resolved, failed=failed)
-    return Observed({n: s for n, s in reads.items() if not _is_shells(n, hidden)}, {**changed, **writes}, tuple(sorted(unchanged)), deleted)
+    reads = _reads(before, facts, resolved, failed=failed, hidden=hidden)
+    changed, skipped = _changed(before, now, facts, resolved, skip=writes.keys())
+    changed |= {name: "possible" for name in doubtful if name not in writes and name not in changed}
+    known_by = {id(now[name]) for name in changed if name in reads}  # what has two names has one history
+    kept = tuple(sorted(name for name in changed if name not in reads))
+    same = tuple(name for name in kept if id(now[name]) in known_by)
+    return Observed(
+        reads=reads,
+        writes={**{name: sure for name, sure in changed.items() if not is_shells(name, hidden)}, **writes},
+        unchanged=tuple(sorted(unchanged)),
+        deleted=tuple(name for name in known.keys() - now.keys() if not is_shells(name, hidden)),
+        kept=kept,
+        same=same,
+        absent=tuple(sorted((facts.analysis.uses | facts.analysis.looked_up) - known.keys())),
+        skipped=skipped,
+        bound=tuple(bound),
+    )
 
 
-def _reads(before: Look, facts: Facts, resolved: Resolved, *, failed: bool) -> dict[str, Certainty]:
+def _reads(before: Look, facts: Facts, resolved: Resolved, *, failed: bool, hidden: Mapping[str, Any]) -> dict[str, Certainty]:
     found: dict[str, Certainty] = {}
-    for name in sorted((facts.analysis.uses | resolved.reads) & before.names.keys()):
-        if name in facts.analysis.uses:
-            certain = name in facts.certain or name in resolved.certain
-        else:  # read by a function only: after this cell bound it, perhaps
-            certain = name in resolved.certain and name not in facts.analysis.defs
+    uses = facts.analysis.uses
+    for name in sorted((uses | facts.analysis.looked_up | resolved.reads) & before.names.keys()):
+        if is_shells(name, hidden):
+            continue
+        # What only a function reads, or what is asked for as text, this cell may have bound before.
+        certain = name in facts.certain or (name in resolved.certain and (name in uses or name not in facts.analysis.defs))
         found[name] = "certain" if certain and not failed else "possible"
+    if facts.effects.whole or resolved.whole:
+        return {**{name: "possible" for name in before.names if not is_shells(name, hidden)}, **found}
     return found
 
 
-def _changed(before: Look, namespace: dict[str, Any], facts: Facts, *, skip: Iterable[str], hidden: Mapping[str, Any]) -> dict[str, Certainty]:
-    """Names whose objects changed in place, with the names that share these objects."""
+def _changed(
+    before: Look, namespace: dict[str, Any], facts: Facts, resolved: Resolved, *, skip: Iterable[str]
+) -> tuple[dict[str, Certainty], dict[str, str]]:
+    """Names whose objects changed in place, and those that nobody could look at whole."""
     names = [name for name in before.prints if name not in skip and name in namespace]
     after = _prints(namespace, names)
+    handed = _handed(facts, resolved, namespace)
     found: dict[str, Certainty] = {}
+    skipped: dict[str, str] = {}
     for name in names:
         old, new = before.prints[name], after.get(name)
+        whole = old is not None and new is not None and old.whole and new.whole
         if old and new and old.digest != new.digest:
             found[name] = "certain"
-        elif name in facts.analysis.mutates and not is_plain(namespace[name]) and not (old and new and old.whole and new.whole):
+        elif not whole and not is_plain(namespace[name]) and (name in handed or (old is not None and old.moves and name not in before.alike)):
             found[name] = "possible"
-    shared = _sharing(found, namespace, before, skip=skip)
-    return {**{name: sure for name, sure in shared.items() if not _is_shells(name, hidden)}, **found}
+        if not whole and (old is None or new is None or name in handed):
+            skipped[name] = type_name(namespace[name])
+    return {**_unseen_with(found, before, after), **found}, skipped
 
 
-def _sharing(found: Mapping[str, Certainty], namespace: dict[str, Any], before: Look, *, skip: Iterable[str]) -> dict[str, Certainty]:
-    """Other names for a changed object, and containers, instances and views that hold it."""
+def _handed(facts: Facts, resolved: Resolved, namespace: Mapping[str, Any]) -> frozenset[str]:
+    """The names whose object the code may change where a look does not show it: by its text, or by handing it to code of the user's."""
+    if not resolved.changes:
+        return facts.analysis.mutates
+    own = {callee for callee, _, _ in facts.analysis.passes if callee[:1] != "." and _is_users(namespace.get(callee))}
+    own |= {callee for callee, _, given in facts.analysis.passes if callee[:1] == "." and _is_users(namespace.get(given))}
+    return facts.analysis.mutates | {name for callee, _, name in facts.analysis.passes if callee in own} | resolved.changing
+
+
+def _is_users(value: Any) -> bool:
+    kind = type(value)
+    return is_own(value) if kind is types.FunctionType else module_of(value if issubclass(kind, type) else kind) == "__main__"
+
+
+def _unseen_with(found: Mapping[str, Certainty], before: Look, after: Mapping[str, Fingerprint | None]) -> dict[str, Certainty]:
+    """Names that share objects with a changed one, but of which a part was out of sight."""
     if not found:
         return {}
-    certain = {id(namespace[name]) for name, sure in found.items() if sure == "certain"}
-    possible = {id(namespace[name]) for name, sure in found.items() if sure == "possible"}
-    passed = set(skip) | set(found)
-    shared: dict[str, Certainty] = {}
-    deadline = time.perf_counter() + LOOK_SECONDS / 2
-    for name in before.names:
-        if name in passed or name not in namespace or time.perf_counter() > deadline:
-            continue
-        value = namespace[name]
-        if id(value) in certain or holds(value, certain):
-            shared[name] = "certain" if before.prints.get(name) is None else "possible"
-        elif id(value) in possible or holds(value, possible):
-            shared[name] = "possible"
-    return shared
+    ids = frozenset().union(*(held.ids for name in found if (held := before.prints[name])))
+    return {
+        name: "possible"
+        for name, old in before.prints.items()
+        if name not in found and name in after and (old is None or (not old.whole and name in before.alike and not ids.isdisjoint(old.ids)))
+    }
 
 
 def _prints(namespace: Mapping[str, Any], names: Iterable[str]) -> dict[str, Fingerprint | None]:
@@ -143,7 +207,29 @@ def _prints(namespace: Mapping[str, Any], names: Iterable[str]) -> dict[str, Fin
     return found
 
 
-def _is_shells(name: str, hidden: Mapping[str, Any]) -> bool:
+def keep_reach(reach: Reach, namespace: Mapping[str, Any], seen: Observed) -> None:
+    """Bring the index up to date with what a run bound, changed and deleted, as far as time allows."""
+    deadline = time.perf_counter() + LOOK_SECONDS
+    for name in seen.deleted:
+        reach.drop(name)
+    for name in {*seen.bound, *(name for name in seen.writes if name not in seen.unchanged)}:
+        if name not in namespace:
+            continue
+        if time.perf_counter() < deadline:
+            reach.look(name, namespace[name])
+        else:
+            reach.drop(name)
+            reach.pending.add(name)
+
+
+def type_name(value: Any) -> str:
+    """The qualified name of a value's type, asked without the user's code."""
+    kind = type(value)
+    return f"{module_of(kind)}.{type.__dict__['__qualname__'].__get__(kind)}".removeprefix("builtins.")
+
+
+def is_shells(name: str, hidden: Mapping[str, Any]) -> bool:
+    """Whether a name is IPython's own."""
     return name in hidden or type(name) is not str or (name[:1] == "_" and _SHELL_NAME.fullmatch(name) is not None)
 
 
@@ -151,7 +237,11 @@ def _stamp(value: Any) -> _Stamp:
     kind = type(value)
     if kind is types.FunctionType:
         return _Stamp(id(value), _code(value))
-    return _Stamp(id(value), value if kind in SCALARS else None)
+    if kind in SCALARS:
+        return _Stamp(id(value), value)
+    if kind in _SMALL and len(value) <= MAX_KEPT and SCALARS.issuperset(map(type, value)):
+        return _Stamp(id(value), value)
+    return _Stamp(id(value), weakref.ref(value) if kind.__weakrefoffset__ else None)
 
 
 def _code(function: types.FunctionType) -> tuple[Any, ...]:
@@ -160,8 +250,16 @@ def _code(function: types.FunctionType) -> tuple[Any, ...]:
 
 
 def _is_same(old: Any, new: Any) -> bool:
-    """Whether a name is bound to the same object as before."""
+    """Whether a name is bound to an object at the same place as before."""
     return old.identity == id(new) if type(old) is _Stamp else old is new
+
+
+def _is_proved(old: Any, new: Any) -> bool:
+    """Whether it is the very object: its place may have been given to another meanwhile."""
+    if type(old) is not _Stamp:
+        return old is new
+    kept = old.kept() if type(old.kept) is weakref.ref else old.kept
+    return kept is new or (type(new) in SCALARS and _is_equal(old, new)) or (type(new) is types.FunctionType and _is_equal(old, new))
 
 
 def _is_equal(old: Any, new: Any) -> bool:

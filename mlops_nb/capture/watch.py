@@ -6,17 +6,19 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.capture import files
+from mlops_nb.capture import audit, files, state
 from mlops_nb.capture.environment import variable_digests, variables_read
-from mlops_nb.capture.lineage import History
-from mlops_nb.capture.observe import Look, Observed, look_before, observe, shadowed_builtins
-from mlops_nb.capture.resolve import Resolved
+from mlops_nb.capture.lineage import Effect, History
+from mlops_nb.capture.observe import Look, Observed, is_shells, keep_reach, look_before, observe, shadowed_builtins, type_name
+from mlops_nb.capture.reach import Reach
+from mlops_nb.capture.resolve import Resolved, take_in
+from mlops_nb.capture.values import value_digest
 from mlops_nb.config import find_layout
 from mlops_nb.errors import MlopsError, NotebookError
 from mlops_nb.hashing import FileHasher, source_crc
@@ -24,7 +26,7 @@ from mlops_nb.notebook.analysis import facts_of_cell
 from mlops_nb.notebook.cells import cell_ids, parse_cell, plain_python, source_id
 from mlops_nb.notebook.flow import Facts
 from mlops_nb.notebook.scopes import BUILTINS
-from mlops_nb.records import Cell, CellRun, Edge, FileUse, now_text
+from mlops_nb.records import Cell, CellRun, Certainty, Edge, FileUse, now_text
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
@@ -32,9 +34,14 @@ if TYPE_CHECKING:
 OnRun = Callable[[CellRun, tuple[Edge, ...]], None]
 
 MAX_FAILURES = 3
-INLINE_BYTES = 64 << 20  # files up to this size together are hashed at once, bigger ones on a thread
+INLINE_BYTES, INLINE_FILES = 64 << 20, 200  # files up to this size together and this many are hashed at once, others on a thread
 MAX_ERROR = 2000
 SETTLE_SECONDS = 120.0
+DIGEST_SECONDS = 0.002  # for all values of one run
+DIGEST_BUDGET = 1 << 19
+MAX_EXECUTED = 1000  # texts run as code in one cell
+_RESULTS = frozenset({"_", "__", "___"})
+_OUTPUTS = _RESULTS | {"Out", "In"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,8 @@ class _Running:
     resolved: Resolved
     started: str
     clock: float
+    executed: list[CodeType]
+    late: Mapping[str, str]
 
 
 class Watcher:
@@ -71,6 +80,9 @@ class Watcher:
         self._delivery = _Delivery(self._complete, self._failed)
         self._positions = _Positions(layout_root / notebook if notebook else None)
         self._hasher = FileHasher()
+        self._reach = Reach()
+        self._left: dict[str, Any] | None = None  # the namespace as the latest run left it
+        self._process = os.getpid()
 
     @property
     def history(self) -> History:
@@ -81,6 +93,8 @@ class Watcher:
     def start(self) -> None:
         """Hook into the shell; a cell that runs now (it loads the extension) is watched from here on."""
         files.install()
+        audit.subscribe("exec", self._executed)
+        self._look_around()
         self.shell.events.register("pre_run_cell", self._pre_run_cell)
         self.shell.events.register("post_run_cell", self._post_run_cell)
         now = _caller().f_locals.get("info")
@@ -135,12 +149,13 @@ class Watcher:
         if self._running is not None and _is_below(self._running.frame):
             return  # a run inside a run
         self._forget()
-        if info.silent or not info.store_history:
+        if info.silent or not info.store_history or os.getpid() != self._process:
             return
         namespace, hidden = self.shell.user_ns, self.shell.user_ns_hidden
+        late = self._changed_meanwhile(namespace, hidden)
         cell = _parsed(info, self.notebook)
-        facts = facts_of_cell(cell, shadowed=shadowed_builtins(namespace, hidden, BUILTINS))
-        look, resolved = look_before(namespace, hidden, facts)
+        facts = facts_of_cell(cell, shadowed=shadowed_builtins(namespace, hidden, BUILTINS) | _OUTPUTS)
+        look, resolved = look_before(namespace, hidden, facts, self._reach)
         files.start()
         self._running = _Running(
             info=info,
@@ -151,7 +166,35 @@ class Watcher:
             resolved=resolved,
             started=now_text(),
             clock=time.perf_counter(),
+            executed=[],
+            late=late,
         )
+
+    def _changed_meanwhile(self, namespace: dict[str, Any], hidden: Mapping[str, Any]) -> dict[str, str]:
+        """Names that a thread, task or widget bound since the latest run: name -> type, told to the history."""
+        left, self._left = self._left, None
+        if left is None:
+            return {}
+        late = {name: value for name, value in namespace.copy().items() if left.get(name, left) is not value and not is_shells(name, hidden)}
+        if late:
+            self._history.changed_since(late)
+            for name, value in late.items():
+                self._reach.look(name, value)
+        return {name: type_name(value) for name, value in late.items()}
+
+    def _look_around(self) -> None:
+        """Take in what was there before watching began."""
+        for name, value in self.shell.user_ns.copy().items():
+            if not is_shells(name, self.shell.user_ns_hidden):
+                self._reach.look(name, value)
+
+    def _executed(self, args: tuple[Any, ...]) -> None:
+        """Text that the user's code runs as code: its names are those of the running cell."""
+        frame = sys._getframe(3)  # noqa: SLF001 (past the audit hook: who calls exec)
+        code = args[0]
+        ours = frame.f_globals is self.shell.user_ns and type(code) is CodeType and code.co_filename != "<mlops_nb>"
+        if ours and self._running is not None and len(self._running.executed) < MAX_EXECUTED:
+            self._running.executed.append(code)
 
     def _end(self, result: "ExecutionResult | None") -> None:
         running = self._running
@@ -160,23 +203,62 @@ class Watcher:
         seconds = time.perf_counter() - running.clock
         opened = files.stop()
         self._running = None
+        if os.getpid() != self._process:
+            return  # the cell forked, and this is the child
         error = _error_text(result)
-        seen = observe(
-            running.look,
-            self.shell.user_ns,
-            self.shell.user_ns_hidden,
-            facts=running.facts,
-            resolved=running.resolved,
-            failed=bool(error),
-        )
         used = files.uses(opened, self.places)
-        count = result.execution_count if result else None
-        run = self._run(running, seen, seconds=seconds, error=error, count=count or self.shell.execution_count - 1)
+        seen = self._seen(running, failed=bool(error))
+        effect = self._effect(running, seen, used, result)
+        count = (result.execution_count if result else None) or self.shell.execution_count - 1
+        run = self._run(running, seen, effect, used=used, seconds=seconds, error=error, count=count)
         self._positions.refresh(self._history)
-        edges = self._history.add(run, reads=seen.reads, writes=seen.writes, deleted=seen.deleted)
+        edges = self._history.add(run, effect)
+        keep_reach(self._reach, self.shell.user_ns, seen)
+        self._left = self.shell.user_ns.copy()
         self._delivery.put(run, edges, used)
 
-    def _run(self, running: _Running, seen: Observed, *, seconds: float, error: str, count: int) -> CellRun:
+    def _seen(self, running: _Running, *, failed: bool) -> Observed:
+        namespace, hidden = self.shell.user_ns, self.shell.user_ns_hidden
+        resolved = running.resolved
+        known = frozenset(resolved.reads)
+        for code in running.executed:
+            take_in(resolved, code, namespace)
+        seen = observe(running.look, namespace, hidden, facts=running.facts, resolved=resolved, failed=failed)
+        if running.executed:  # whether what a text reads was bound by the cell before is not known
+            return replace(
+                seen, reads={name: sure if name in known or name in running.facts.analysis.uses else "possible" for name, sure in seen.reads.items()}
+            )
+        return seen
+
+    def _effect(self, running: _Running, seen: Observed, used: Sequence[tuple[FileUse, str]], result: "ExecutionResult | None") -> Effect:
+        """What the run did, state and files included."""
+        facts, resolved, names = running.facts, running.resolved, running.look.names
+        cell_variables = variables_read(plain_python(running.cell.source) if "env" in running.cell.source else "")
+        use = state.use_of(
+            facts,
+            attributes=resolved.attributes,
+            variables=resolved.variables | cell_variables,
+            values=[names[name] for name in seen.reads if name in names],
+            opens=bool(used) or "cwd" in running.cell.source,
+        )
+        wrote = state.changed(running.look.states, facts, self.shell.user_ns)
+        reads, writes = state.followed(use, wrote, filter(state.is_state, self._history.writers))
+        read_files: dict[str, Certainty] = {f"file:{item.path}": "certain" for item, _ in used if item.mode == "read"}
+        written_files: dict[str, Certainty] = {f"file:{item.path}": "certain" for item, _ in used if item.mode == "write"}
+        return Effect(
+            reads={**seen.reads, **reads, **read_files},
+            writes={**seen.writes, **writes, **written_files},
+            deleted=seen.deleted,
+            kept=seen.kept,
+            same=seen.same,
+            absent=seen.absent,
+            outputs=(*sorted(facts.effects.outputs | (facts.analysis.uses & _RESULTS)), *(f"_i{number}" for number in facts.effects.inputs)),
+            shows=result is not None and result.result is not None,
+        )
+
+    def _run(
+        self, running: _Running, seen: Observed, effect: Effect, *, used: Sequence[tuple[FileUse, str]], seconds: float, error: str, count: int
+    ) -> CellRun:
         self._seq += 1
         cell = running.cell
         variables = running.resolved.variables | variables_read(plain_python(cell.source) if "env" in cell.source else "")
@@ -195,11 +277,27 @@ class Watcher:
             error=error,
             tags=cell.tags,
             step=cell.step,
-            reads=tuple(sorted(seen.reads)),
-            writes=tuple(sorted(seen.writes)),
+            reads=tuple(sorted(name for name in effect.reads if name[:5] != "file:")),
+            writes=tuple(sorted(name for name in effect.writes if name[:5] != "file:")),
+            files=tuple(use for use, _ in used),
             environment=variable_digests(frozenset(variables), os.environ),
             unchanged=seen.unchanged,
+            possible=tuple(sorted(name for name, sure in effect.writes.items() if sure == "possible")),
+            kept=seen.kept,
+            deletes=tuple(sorted(seen.deleted)),
+            values=self._digests(effect.writes),
+            skipped={**running.late, **seen.skipped},
         )
+
+    def _digests(self, names: Iterable[str]) -> dict[str, str]:
+        """Digests of the values a run left, as far as there is time."""
+        namespace = self.shell.user_ns
+        deadline = time.perf_counter() + DIGEST_SECONDS
+        found = {}
+        for name in names:
+            if name in namespace and time.perf_counter() < deadline and (digest := value_digest(namespace[name], budget=DIGEST_BUDGET)):
+                found[name] = digest
+        return found
 
     def _complete(self, run: CellRun, edges: tuple[Edge, ...], used: Sequence[tuple[FileUse, str]]) -> None:
         """Hash the run's files, put it in its place and hand it on."""
@@ -264,7 +362,7 @@ class _Delivery:
 
     def put(self, run: CellRun, edges: tuple[Edge, ...], used: Sequence[tuple[FileUse, str]]) -> None:
         with self._settled:
-            at_once = not self._open and sum(use.size for use, _ in used) <= INLINE_BYTES
+            at_once = not self._open and len(used) <= INLINE_FILES and sum(use.size for use, _ in used) <= INLINE_BYTES
             self._open += 0 if at_once else 1
         if at_once:
             self._complete(run, edges, used)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from mlops_nb.errors import BadInput
 from mlops_nb.notebook import scopes
+from mlops_nb.notebook.effects import Effects, effects_of
 from mlops_nb.notebook.grammar import parse_line
 from mlops_nb.notebook.scopes import Free
 from mlops_nb.notebook.syntax import parse
@@ -27,13 +28,15 @@ _MAGIC_OPTION = re.compile(r"^(?:-\w+(?:\s*=?\s*\d+)?\s+)+")
 class Facts:
     """An analysis and how sure it is.
 
-    `always` are the names bound on every path, `certain` those read on every path, `calls` those called by name on every path.
+    `always` are the names bound on every path, outside branches and loops; `certain` those read on every path, `calls` those called by
+    name on every path.
     """
 
     analysis: Analysis = field(default_factory=Analysis)
     always: frozenset[str] = frozenset()
     certain: frozenset[str] = frozenset()
     calls: frozenset[str] = frozenset()
+    effects: Effects = field(default_factory=Effects)
 
 
 def follow(source: str, *, builtins: frozenset[str]) -> Facts:
@@ -46,7 +49,7 @@ def follow(source: str, *, builtins: frozenset[str]) -> Facts:
         flow.block(tree.body)
     except RecursionError:
         return Facts(Analysis(error="RecursionError: nested too deeply"))
-    return Facts(flow.result(), frozenset((flow.bound or set()) & flow.defs), frozenset(flow.certain), frozenset(flow.calls))
+    return Facts(flow.result(), frozenset((flow.bound or set()) & flow.straight), frozenset(flow.certain), frozenset(flow.calls), effects_of(tree))
 
 
 class _Flow(ast.NodeVisitor):
@@ -59,6 +62,7 @@ class _Flow(ast.NodeVisitor):
         self.local: list[set[str]] = []  # targets of the comprehensions around this point
         self.uses: set[str] = set()
         self.defs: set[str] = set()
+        self.straight: set[str] = set()  # bound outside branches, loops and try
         self.deletes: set[str] = set()
         self.mutates: set[str] = set()
         self.deferred: dict[str, Free] = {}
@@ -122,10 +126,10 @@ class _Flow(ast.NodeVisitor):
         if self.local and any(name in names for names in self.local):
             return
         self.defs.add(name)
+        self.straight |= {name} if not self.depth else set()
         self.deletes.discard(name)
-        self.deferred.pop(name, None)
-        self.imports.pop(name, None)
-        self.same.pop(name, None)
+        for known in (self.deferred, self.imports, self.same):
+            known.pop(name, None)
         if self.bound is not None:
             self.bound.add(name)
 
@@ -211,8 +215,7 @@ class _Flow(ast.NodeVisitor):
         self.same |= scopes.loop_objects(node.target, node.iter)
         self.loop(node.body, node.orelse)
 
-    def visit_AsyncFor(self, node: ast.AsyncFor) -> None:
-        self.visit_For(node)
+    visit_AsyncFor = visit_For  # noqa: N815 (as ast names it)
 
     def visit_While(self, node: ast.While) -> None:
         self.visit(node.test)
@@ -236,8 +239,7 @@ class _Flow(ast.NodeVisitor):
         if not reached:
             self.bound = None
 
-    def visit_TryStar(self, node: ast.TryStar) -> None:
-        self.visit_Try(node)
+    visit_TryStar = visit_Try  # noqa: N815 (as ast names it)
 
     def _handler(self, handler: ast.ExceptHandler) -> None:
         if handler.type:
@@ -328,8 +330,7 @@ class _Flow(ast.NodeVisitor):
                 self.visit(expression)
         self._define(node.name, scopes.free_of_function(node))
 
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> None:
-        self.visit_FunctionDef(node)
+    visit_AsyncFunctionDef = visit_FunctionDef  # noqa: N815 (as ast names it)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         for expression in [*node.decorator_list, *node.bases, *(k.value for k in node.keywords)]:

@@ -1,5 +1,6 @@
 import asyncio
 import collections
+import functools
 import random
 import time
 from types import SimpleNamespace
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlops_nb.capture.fingerprint import MAX_ITEMS, fingerprint, holds, is_plain
+from mlops_nb.capture.fingerprint import MAX_ITEMS, fingerprint, reach
+from mlops_nb.capture.kinds import is_plain
 
 
 def set_first(values):
@@ -88,7 +90,7 @@ def test_loops_end():
         dict.fromkeys(range(MAX_ITEMS + 1)),
         set(range(MAX_ITEMS + 1)),
         np.zeros(1 << 20),
-        iter([1]),
+        zip([1], [2]),
         Looped,
         [[[[[[[[1]]]]]]]],
     ],
@@ -133,13 +135,16 @@ def test_no_value_takes_long(make):
     assert min(took) < 0.005
 
 
-def test_what_holds_an_object():
+def test_a_walk_meets_the_objects_that_values_share():
     inner = [1]
     array = np.zeros(3)
-    assert holds([inner], {id(inner)})
-    assert holds({"a": {"b": inner}}, {id(inner)})
-    assert holds(array[:2], {id(array)})
-    assert not holds([[1]], {id(inner)})
+    kept = functools.partial(print, inner)
+
+    for holder in ([inner], {"a": {"b": inner}}, (0, [inner]), collections.deque([inner]), kept, iter([inner]), inner.append):
+        assert id(inner) in reach(holder), holder
+    assert id(array) in reach(array[:2])
+    assert id(array) in reach(array[:2].reshape(2, 1))
+    assert id(inner) not in reach([[1]])
 
 
 JSON = st.recursive(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlops_nb.capture.lineage import History, cell_views, edges_of, slice_runs, written
+from mlops_nb.capture.lineage import Effect, History, cell_views, edges_of, slice_runs, written
 from mlops_nb.records import CellRun, Edge
 
 
@@ -44,7 +44,7 @@ def history(*plays, positions=None):
             unchanged=unchanged,
             **({"status": "error", "error": "E: no"} if failed else {}),
         )
-        made.add(record, **sure)
+        made.add(record, Effect(**sure))
     return made
 
 
@@ -59,7 +59,7 @@ def stale(made):
         (["a:>x", "b:x>y", "c:x y>"], ["r1>r2 x", "r1>r3 x", "r2>r3 y"]),
         (["a:>x", "a:>x", "b:x>"], ["r2>r3 x"]),
         (["a:>x", "b:x>x", "c:x>"], ["r1>r2 x", "r2>r3 x"]),
-        (["a:>x", "b:x>?x", "c:x>"], ["r1>r2 x", "r1>r3 x?", "r2>r3 x?"]),
+        (["a:>x", "b:x>?x", "c:x>"], ["r1>r2 x", "r1>r3 x", "r2>r3 x?"]),
         (["a:>x", "b:?x>"], ["r1>r2 x?"]),
         (["a:>x", "b:x>?x", "c:>x", "d:x>"], ["r1>r2 x", "r3>r4 x"]),
         (["b:x>y"], []),
@@ -70,7 +70,7 @@ def test_edges(plays, edges):
 
 
 def test_a_deleted_name_has_no_writer():
-    writers = written({"x": (("r1", "certain"),)}, "r2", {}, deleted=["x", "never"])
+    writers = written({"x": (("r1", "certain"),)}, "r2", Effect(deleted=["x", "never"]))
     assert edges_of("r3", {"x": "certain"}, writers) == ()
 
 
@@ -207,7 +207,8 @@ def test_views_kept_as_runs_come_equal_views_made_anew(steps, reordered):
             started=f"2013-01-01T00:00:{number:02d}.000000Z", seconds=0.0, status="error" if failed else "ok",
             reads=tuple(sorted(reads)), writes=tuple(sorted(writes)), unchanged=tuple(sorted(writes)) if unchanged else (),
         )  # fmt: skip
-        kept.add(made, reads=dict.fromkeys(sorted(reads), "certain"), writes=dict.fromkeys(sorted(writes), "possible" if failed else "certain"))
+        effect = Effect(dict.fromkeys(sorted(reads), "certain"), dict.fromkeys(sorted(writes), "possible" if failed else "certain"))
+        kept.add(made, effect)
         if number == reordered:
             kept.positions = {f"c{place}": 4 - place for place in range(5)}
         assert kept.views() == cell_views(kept.runs, kept.edges, positions=kept.positions)

@@ -210,9 +210,9 @@ def test_a_shadowed_builtin_is_a_read():
     [
         ("if c:\n    y = x", "c", "", ""),
         ("y = x if c else z", "c", "y", ""),
-        ("for i in xs:\n    y = f(i)", "f xs", "i y", "f"),
+        ("for i in xs:\n    y = f(i)", "f xs", "i", "f"),
         ("a and g(b)", "a", "", ""),
-        ("try:\n    y = f()\nexcept E:\n    y = k", "f", "y", "f"),
+        ("try:\n    y = f()\nexcept E:\n    y = k", "f", "", "f"),
     ],
 )
 def test_what_is_sure(code, certain, always, calls):
