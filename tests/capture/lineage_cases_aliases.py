@@ -1,0 +1,213 @@
+"""One object behind several names: in containers, instances, closures, iterators, bound methods."""
+
+from lineage_case import Case
+
+NAMES = [
+    Case("two names", ("x = [1]", "y = x", "x.append(2)", "r = y[:]"), "r", "1 2 3 4"),
+    Case("two names, the other way", ("x = [1]", "y = x", "y.append(2)", "r = x[:]"), "r", "1 2 3 4"),
+    Case("three names", ("x = [1]", "y = x", "z = y", "z.append(2)", "r = x[:]"), "r", "1 2 3 4 5"),
+    Case("two names until one is bound anew", ("x = [1]", "y = x", "x = [5]", "x.append(6)", "r = y[:]"), "r", "1 2 5"),
+    Case("+= makes a new tuple", ("x = (1,)", "y = x", "x += (2,)", "r = y"), "r", "1 2 4"),
+    Case("+= keeps the list", ("x = [1]", "y = x", "x += [2]", "r = y[:]"), "r", "1 2 3 4"),
+    Case("the element's change", ("a = [1]", "box = [a]", "a.append(2)", "r = box[0][:]"), "r", "1 2 3 4"),
+    Case("the element's change through the box", ("a = [1]", "box = [a]", "box[0].append(2)", "r = a[:]"), "r", "1 2 3 4"),
+    Case("the box's own change", ("a = [1]", "box = [a]", "box.append(2)", "r = a[:]"), "r", "1 4"),
+    Case("two boxes with one element", ("a = [1]", "p = [a]", "q = {'k': a}", "p[0].append(2)", "r = q['k'][:]"), "r", "1 2 3 4 5"),
+    Case("boxes in boxes", ("a = [1]", "x = {'k': [(a,)]}", "a.append(2)", "r = x['k'][0][0][:]"), "r", "1 2 3 4"),
+    Case("taken out again", ("box = {'k': [1]}", "a = box['k']", "a.append(2)", "r = box['k'][:]"), "r", "1 2 3 4"),
+    Case("unpacked", ("box = ([1], [2])", "a, b = box", "b.append(3)", "r = box[1][:]"), "r", "1 2 3 4"),
+    Case("another element's change", ("box = {'p': [1], 'q': [2]}", "p = box['p']", "q = box['q']", "q.append(3)", "r = p[:]"), "r", "1 2 5"),
+    Case("a shallow copy shares its elements", ("import copy\nx = [[1]]", "y = copy.copy(x)", "x[0].append(2)", "r = y[0][:]"), "r", "1 2 3 4"),
+    Case("a shallow copy's own length", ("import copy\nx = [[1]]", "y = copy.copy(x)", "x.append(2)", "r = len(y)"), "r", "1 2 4"),
+    Case("a deep copy shares nothing", ("import copy\nx = [[1]]", "y = copy.deepcopy(x)", "x[0].append(2)", "r = y"), "r", "1 2 4"),
+    Case("rows of one list", ("grid = [[0] * 2] * 2", "grid[0][0] = 1", "r = grid[1][0]"), "r", "1 2 3"),
+    Case("cyclic", ("class N: pass\na, b = N(), N()", "a.other, b.other = b, a", "a.v = 1", "r = b.other.v"), "r", "1 2 3 4"),
+    Case(
+        "linked list",
+        (
+            "class N:\n    def __init__(self, v, next=None): self.v, self.next = v, next",
+            "tail = N(1)",
+            "head = N(2, tail)",
+            "tail.v = 5",
+            "r = head.next.v",
+        ),
+        "r",
+        "1 2 3 4 5",
+        possible="1",
+    ),
+    Case("a loop variable is the element", ("rows = [[1], [2]]", "for row in rows:\n    pass", "row.append(9)", "r = rows[1][:]"), "r", "1 2 3 4"),
+    Case(
+        "a loop variable's object elsewhere",
+        ("rows = [[1], [2]]", "for row in rows:\n    pass", "row = [0]", "row.append(9)", "r = rows[1][:]"),
+        "r",
+        "1 5",
+    ),
+]
+
+HELD = [
+    Case("a function's argument", ("def add(v): v.append(2)", "x = [1]", "add(x)", "r = x[:]"), "r", "1 2 3 4"),
+    Case("a function's argument, deeper", ("def add(d): d['k'].append(2)", "x = [1]", "add({'k': x})", "r = x[:]"), "r", "1 2 3 4"),
+    Case(
+        "a function gives its argument back",
+        ("def same(v): return v", "x = [1]", "y = same(x)", "y.append(2)", "r = x[:]"),
+        "r",
+        "1 2 3 4 5",
+        spare="2",
+    ),
+    Case(
+        "kept in an instance", ("class Box: pass", "items = [1]", "b = Box()\nb.items = items", "items.append(2)", "r = b.items[:]"), "r", "1 2 3 4 5"
+    ),
+    Case(
+        "changed through an instance",
+        ("class Box:\n    def __init__(self, v): self.v = v", "items = [1]", "b = Box(items)", "b.v.append(2)", "r = items[:]"),
+        "r",
+        "1 2 3 4 5",
+        possible="1",
+    ),
+    Case(
+        "kept in a closure",
+        ("x = [1]", "def make(v):\n    def read(): return v[:]\n    return read", "read = make(x)", "x.append(2)", "r = read()"),
+        "r",
+        "1 2 3 4 5",
+        possible="2",
+    ),
+    Case(
+        "changed by a closure",
+        ("x = [1]", "def make(v):\n    def add(): v.append(2)\n    return add", "add = make(x)", "add()", "r = x[:]"),
+        "r",
+        "1 2 3 4 5",
+        possible="1 2 3",
+    ),
+    Case("a default argument", ("def f(v, seen=[]):\n    seen.append(v)\n    return seen[:]", "f(1)", "f(2)", "r = f(3)"), "r", "1 2 3 4"),
+    Case("a default argument with a name", ("log = []", "def f(v, out=log): out.append(v)", "f(1)", "r = log[:]"), "r", "1 2 3 4", possible="1"),
+    Case(
+        "a class attribute",
+        ("class A:\n    seen = []\n    def see(self, v): self.seen.append(v)", "a = A()", "a.see(1)", "r = A.seen[:]"),
+        "r",
+        "1 2 3 4",
+        possible="1",
+    ),
+    Case(
+        "a class attribute of another instance", ("class A:\n    seen = []", "a, b = A(), A()", "a.seen.append(1)", "r = b.seen[:]"), "r", "1 2 3 4"
+    ),
+    Case("a bound method kept", ("x = [1]", "push = x.append", "push(2)", "r = x[:]"), "r", "1 2 3 4"),
+    Case(
+        "a bound method of one's own class",
+        ("class A:\n    n = 0\n    def up(self): self.n += 1", "a = A()", "up = a.up", "up()", "r = a.n"),
+        "r",
+        "1 2 3 4 5",
+        possible="1",
+    ),
+    Case("partial", ("from functools import partial\nx = []", "add = partial(x.append, 1)", "add()", "r = x[:]"), "r", "1 2 3 4"),
+    Case(
+        "partial of a function",
+        ("from functools import partial\ndef put(d, k): d[k] = 1", "d = {}", "p = partial(put, d)", "p('a')", "r = dict(d)"),
+        "r",
+        "1 2 3 4 5",
+    ),
+    Case("lambda over a list", ("x = []", "add = lambda v: x.append(v)", "add(3)", "r = x[:]"), "r", "1 2 3 4"),
+    Case(
+        "a table of functions", ("log = []", "table = {'a': lambda: log.append('a')}", "table['a']()", "r = log[:]"), "r", "1 2 3 4", possible="1 2"
+    ),
+    Case("live view of a dict", ("d = {'a': 1}", "keys = d.keys()", "d['b'] = 2", "r = list(keys)"), "r", "1 2 3 4"),
+    Case(
+        "mappingproxy", ("from types import MappingProxyType\nd = {'a': 1}", "m = MappingProxyType(d)", "d['b'] = 2", "r = dict(m)"), "r", "1 2 3 4"
+    ),
+    Case("ChainMap", ("from collections import ChainMap\nd = {}", "c = ChainMap(d)", "d['a'] = 1", "r = c['a']"), "r", "1 2 3 4"),
+    Case("ChainMap writes through", ("from collections import ChainMap\nd = {}", "c = ChainMap(d)", "c['a'] = 1", "r = dict(d)"), "r", "1 2 3 4"),
+    Case("weak reference", ("import weakref\nclass A: n = 0\na = A()", "w = weakref.ref(a)", "w().n = 5", "r = a.n"), "r", "1 2 3 4"),
+    Case("memoryview", ("b = bytearray(b'abc')", "m = memoryview(b)", "m[0] = 65", "r = bytes(b)"), "r", "1 2 3 4"),
+    Case("a set of objects", ("class A: n = 0\na = A()", "s = {a}", "a.n = 2", "r = [e.n for e in s]"), "r", "1 2 3 4"),
+    Case("a deque of lists", ("from collections import deque\na = [1]", "q = deque([a])", "a.append(2)", "r = q[0][:]"), "r", "1 2 3 4"),
+    Case(
+        "values that a method handed out",
+        (
+            "class Store:\n    def __init__(self): self.d = {'k': []}\n    def get(self, k): return self.d[k]",
+            "s = Store()",
+            "v = s.get('k')",
+            "v.append(1)",
+            "r = s.get('k')[:]",
+        ),
+        "r",
+        "1 2 3 4 5",
+        possible="1",
+    ),
+]
+
+ITERATORS = [
+    Case("iterator", ("it = iter([1, 2, 3])", "next(it)", "r = next(it)"), "r", "1 2 3"),
+    Case("iterator over a named list", ("x = [1, 2]", "it = iter(x)", "x.append(3)", "r = list(it)"), "r", "1 2 3 4"),
+    Case(
+        "generator",
+        ("def count():\n    n = 0\n    while True:\n        n += 1\n        yield n", "g = count()", "next(g)", "r = next(g)"),
+        "r",
+        "1 2 3 4",
+        possible="1",
+    ),
+    Case(
+        "generator that is sent to",
+        (
+            "def echo():\n    got = None\n    while True:\n        got = yield got",
+            "g = echo()\nnext(g)",
+            "g.send(5)",
+            "r = g.gi_frame.f_locals['got']",
+        ),
+        "r",
+        "1 2 3 4",
+        possible="1",
+    ),
+    Case("generator expression", ("g = (i * i for i in range(5))", "next(g)", "next(g)", "r = next(g)"), "r", "1 2 3 4"),
+    Case("generator exhausted", ("g = (i for i in range(3))", "first = list(g)", "r = list(g)"), "r", "1 2 3"),
+    Case(
+        "yield from a list that grows",
+        ("x = [1]", "def walk():\n    yield from x", "g = walk()", "x.append(2)", "r = list(g)"),
+        "r",
+        "1 2 3 4 5",
+        possible="1 2 4",
+    ),
+    Case("zip", ("z = zip('abc', [1, 2, 3])", "next(z)", "r = list(z)"), "r", "1 2 3"),
+    Case("map reads late", ("k = 1", "m = map(lambda v: v + k, [1, 2])", "k = 10", "r = list(m)"), "r", "2 3 4", extra="1", possible="3"),
+    Case("enumerate", ("e = enumerate('abc')", "next(e)", "r = next(e)"), "r", "1 2 3"),
+    Case("filter", ("f = filter(None, [0, 1, 2])", "next(f)", "r = list(f)"), "r", "1 2 3"),
+    Case("reversed", ("v = reversed([1, 2, 3])", "next(v)", "r = list(v)"), "r", "1 2 3"),
+    Case("count", ("import itertools", "ids = itertools.count()", "next(ids)", "r = next(ids)"), "r", "1 2 3 4", possible="3"),
+    Case("cycle", ("import itertools\nc = itertools.cycle('ab')", "next(c)", "r = next(c)"), "r", "1 2 3"),
+    Case(
+        "islice over a shared iterator",
+        ("from itertools import islice\nit = iter(range(9))", "head = list(islice(it, 3))", "r = next(it)"),
+        "r",
+        "1 2 3",
+    ),
+    Case("tee", ("from itertools import tee\na, b = tee(iter([1, 2, 3]))", "next(a)", "r = list(b)"), "r", "1 3", extra="2"),
+    Case(
+        "chain advances its parts",
+        ("from itertools import chain\nit = iter([1, 2])", "c = chain(it, [9])", "next(c)", "r = next(it)"),
+        "r",
+        "1 2 3 4",
+    ),
+    Case("file object", ("f = open('t.txt')", "f.readline()", "r = f.readline()"), "r", "1 2 3", files={"t.txt": "a\nb\nc\n"}),
+    Case(
+        "csv reader",
+        ("import csv\nrows = csv.reader(open('t.csv'))", "head = next(rows)", "r = next(rows)"),
+        "r",
+        "1 2 3",
+        files={"t.csv": "a,b\n1,2\n"},
+    ),
+    Case("StringIO", ("from io import StringIO\ns = StringIO()", "s.write('a')", "s.write('b')", "r = s.getvalue()"), "r", "1 2 3 4"),
+    Case("BytesIO", ("from io import BytesIO\ns = BytesIO(b'abcd')", "s.read(2)", "r = s.read()"), "r", "1 2 3"),
+    Case(
+        "an iterator class of one's own",
+        (
+            "class Up:\n    n = 0\n    def __iter__(self): return self\n    def __next__(self):\n        self.n += 1\n        return self.n",
+            "u = Up()",
+            "next(u)",
+            "r = next(u)",
+        ),
+        "r",
+        "1 2 3 4",
+        possible="1",
+    ),
+    Case("an iterator looked at only", ("it = iter([1, 2, 3])", "repr(it)", "it.__length_hint__()", "r = next(it)"), "r", "1 4"),
+    Case("groupby object of itertools", ("from itertools import groupby\ng = groupby('aabb')", "k, _v = next(g)", "r = next(g)[0]"), "r", "1 2 3"),
+    Case("queue", ("import queue\nq = queue.Queue()", "q.put(1)", "q.put(2)", "q.get_nowait()", "r = q.get_nowait()"), "r", "1 2 3 4 5"),
+]

@@ -1,0 +1,135 @@
+"""Names bound, read, changed and deleted; control flow; runs that fail, are repeated or edited; what must not be a dependency."""
+
+from lineage_case import Case
+
+BINDING = [
+    Case("a value read", ("x = 1", "y = x + 1", "z = 5"), "y", "1 2"),
+    Case("augmented assignment", ("x = 1", "x += 2", "w = 9", "x *= 3"), "x", "1 2 4"),
+    Case("one of two targets bound anew", ("a, b = 1, 2", "b = 5", "c = a"), "c", "1 3"),
+    Case("star target", ("first, *rest = [1, 2, 3]", "rest.append(4)", "n = len(rest)"), "n", "1 2 3"),
+    Case("nested targets", ("pair = (1, (2, 3))", "a, (b, c) = pair", "c = 0", "r = b"), "r", "1 2 4"),
+    Case("swapped names", ("a = 1", "b = 2", "a, b = b, a"), "a, b", "1 2 3"),
+    Case("chained targets are one object", ("a = b = []", "a.append(1)", "n = len(b)"), "n", "1 2 3"),
+    Case("annotated assignment", ("x: int = 3", "x: str", "y = x"), "y", "1 3"),
+    Case("bound anew cuts what was before", ("x = [1]", "x.append(2)", "x = [3]", "y = x[0]"), "y", "3 4"),
+    Case("an equal value bound anew", ("x = [1]", "x = [1]", "y = x"), "y", "2 3"),
+    Case("f-string", ("name = 'x'", "width = 5", "s = f'{name!r:>{width}}'"), "s", "1 2 3"),
+    Case("walrus", ("limit = 5", "if (n := 10) > limit:\n    m = n", "r = m"), "r", "1 2 3"),
+    Case("short circuit", ("a = 1", "b = 0", "r = b and a"), "r", "2 3", extra="1"),
+    Case("conditional expression", ("a = 1", "b = 2", "r = a if b > 1 else None"), "r", "1 2 3", possible="1"),
+    Case("unpacked into a new dict", ("base = {'a': 1}", "over = {'b': 2}", "cfg = {**base, **over}", "base['a'] = 5"), "cfg", "1 2 3"),
+    Case("a name that shadows a builtin", ("sum = max", "r = sum([1, 2, 5])"), "r", "1 2"),
+    Case("a shadowed builtin that is back", ("list = [3]", "del list", "r = list('ab')"), "r", "3", extra="1 2"),
+    Case("lambda's default is taken at once", ("k = 1", "f = lambda x, k=k: x + k", "k = 9", "r = f(1)"), "r", "1 2 4"),
+    Case("a private name", ("_k = 2", "_j = 3", "r = _k * 2"), "r", "1 3"),
+    Case("a name in another alphabet", ("größe = 2", "größe += 1", "r = größe"), "r", "1 2 3"),
+]
+
+CONTROL = [
+    Case("a branch taken", ("x = 1", "flag = True", "if flag:\n    x = 2", "y = x"), "y", "2 3 4"),
+    Case("a branch not taken", ("x = 1", "flag = False", "if flag:\n    x = 2", "y = x"), "y", "1 4"),
+    Case("for loop", ("total = 0", "items = [1, 2]", "for i in items:\n    total += i", "y = total"), "y", "1 2 3 4", possible="1"),
+    Case("while loop", ("n = 8", "steps = 0", "while n > 1:\n    n //= 2\n    steps += 1", "r = steps"), "r", "1 2 3 4", possible="2"),
+    Case("loop's else", ("items = [1, 3]", "for i in items:\n    if i == 2:\n        break\nelse:\n    r = 'none'"), "r", "1 2"),
+    Case("a loop variable that stays", ("items = [1, 3]", "for last in items:\n    pass", "r = last"), "r", "1 2 3"),
+    Case("an item as loop target", ("d = {}", "for d['k'] in [1, 2]:\n    pass", "v = d['k']"), "v", "1 2 3", possible="1"),
+    Case("comprehension has its own names", ("x = 5", "ys = [x for x in range(3)]", "z = x"), "z", "1 3"),
+    Case("comprehension reads around it", ("k = 2", "grid = [[k * i for i in range(j)] for j in range(3)]"), "grid", "1 2", possible="1"),
+    Case("walrus in a comprehension", ("data = [1, 5, 3]", "big = [last := v for v in data]", "r = last"), "r", "1 2 3"),
+    Case("condition in a comprehension", ("limit = 2", "data = [1, 2, 3]", "r = {v: v for v in data if v > limit}"), "r", "1 2 3", possible="1"),
+    Case(
+        "a generator reads when it runs",
+        ("k = 2", "g = (k * i for i in range(3))", "k = 3", "r = list(g)"),
+        "r",
+        "2 3 4",
+        extra="1",
+        possible="3",
+    ),
+    Case("with", ("from contextlib import nullcontext", "with nullcontext(5) as v:\n    w = v", "r = w"), "r", "1 2 3"),
+    Case(
+        "try, except, finally",
+        ("d = {}", "try:\n    v = d['k']\nexcept KeyError:\n    v = 'none'\nfinally:\n    done = True", "r = (v, done)"),
+        "r",
+        "1 2 3",
+    ),
+    Case("try, else", ("d = {'k': 1}", "try:\n    v = d['k']\nexcept KeyError:\n    v = 0\nelse:\n    v += 1", "r = v"), "r", "1 2 3"),
+    Case(
+        "except's name is gone afterwards",
+        ("e = 1", "try:\n    1 / 0\nexcept ZeroDivisionError as e:\n    pass", "r = 'e' in globals()"),
+        "r",
+        "3",
+        extra="1 2",
+    ),
+    Case("match a sequence", ("point = (0, 5)", "match point:\n    case (0, y):\n        r = y\n    case _:\n        r = None"), "r", "1 2"),
+    Case("match a mapping", ("d = {'a': 1, 'b': 2}", "match d:\n    case {'a': 1, **others}:\n        r = others"), "r", "1 2"),
+    Case(
+        "match a class",
+        (
+            "class P:\n    __match_args__ = ('x',)\n    def __init__(self, x): self.x = x",
+            "p = P(4)",
+            "match p:\n    case P(v) if v > 3:\n        r = v",
+        ),
+        "r",
+        "1 2 3",
+        possible="1",
+    ),
+    Case(
+        "match a constant",
+        ("class K:\n    A = 1", "v = 1", "match v:\n    case K.A:\n        r = 'a'\n    case _:\n        r = 'other'"),
+        "r",
+        "1 2 3",
+        possible="1",
+    ),
+    Case("class body", ("k = 3", "class A:\n    v = k", "k = 4", "r = A.v"), "r", "1 2 4"),
+]
+
+DELETION = [
+    Case("deleted and made again", ("x = 1", "del x", "x = 2", "y = x"), "y", "3 4"),
+    Case("deleted, and that is noticed", ("x = 1", "del x", "try:\n    y = x\nexcept NameError:\n    y = 'gone'"), "y", "3", extra="1 2"),
+    Case("made where it is missing", ("try:\n    cfg\nexcept NameError:\n    cfg = 'default'", "y = cfg"), "y", "1 2"),
+    Case("not made where it is there", ("cfg = 'mine'", "try:\n    cfg\nexcept NameError:\n    cfg = 'default'", "y = cfg"), "y", "1 3", extra="2"),
+    Case("asked for in globals", ("x = 1", "r = 'x' in globals()"), "r", "1 2", possible="1"),
+    Case("asked for in dir", ("x = 1", "r = 'x' in dir()"), "r", "1 2", possible="1"),
+    Case("del of an item", ("d = {'a': 1, 'b': 2}", "del d['a']", "r = list(d)"), "r", "1 2 3"),
+    Case("del of a slice", ("x = [1, 2, 3, 4]", "del x[::2]", "r = x[:]"), "r", "1 2 3"),
+    Case("del of an attribute", ("class A: n = 0\na = A()\na.n = 5", "del a.n", "r = a.n"), "r", "1 2 3"),
+    Case("an alias outlives the name", ("x = [1]", "y = x", "x.append(2)", "del x", "r = y[:]"), "r", "1 2 3 5"),
+]
+
+RUNS = [
+    Case("a cell that fails after a change", ("x = [1]", "x.append(2)\n1 / 0\nx.append(3)", "y = len(x)"), "y", "1 2 3", possible="1"),
+    Case("a cell that fails after binding", ("a = 1", "a = 2\nraise ValueError", "b = a"), "b", "2 3"),
+    Case("a cell that fails before binding", ("a = 1", "raise ValueError\na = 2", "b = a"), "b", "1 3"),
+    Case(
+        "a cell that fails in a function", ("log = []", "def f():\n    log.append(1)\n    1 / 0", "f()", "r = log[:]"), "r", "1 2 3 4", possible="1 2"
+    ),
+    Case("a syntax error changes nothing", ("a = 1", "a = (", "b = a"), "b", "1 3"),
+    Case("the same cell twice", ("x = 0", ("inc", "x += 1"), ("inc", "x += 1"), "r = x"), "r", "1 2 3 4"),
+    Case("the same append twice", ("x = []", ("add", "x.append(len(x))"), ("add", "x.append(len(x))"), "r = x[:]"), "r", "1 2 3 4"),
+    Case("edited and run again", (("a", "x = 1"), ("b", "y = x + 1"), ("a", "x = 10"), ("b", "y = x * 2")), "y", "3 4"),
+    Case("edited, but its reader not run again", (("a", "x = 1"), ("b", "y = x + 1"), ("a", "x = 10")), "y", "1 2"),
+    Case("edited so that it makes the name no more", (("a", "k = 1"), ("b", "y = k"), ("a", "pass")), "y", "1 2"),
+    Case("a deleted cell's variable", (("gone", "k = 7"), "x = 1", "y = k + x"), "y", "1 2 3"),
+    Case("out of order", (("a", "x = 1"), ("c", "z = x"), ("b", "x = 5"), ("c", "z = x"), ("a", "x = 1")), "z", "3 4"),
+    Case("the maker of a changed object again", (("a", "x = []"), ("b", "x.append(1)"), ("a", "x = []"), ("c", "r = len(x)")), "r", "3 4"),
+    Case("run in between by hand", (("a", "x = 1"), ("b", "y = x"), ("s", "x = 9"), ("c", "z = x + y")), "z", "1 2 3 4"),
+]
+
+READ_ONLY = [
+    Case("looked at", ("x = [2, 1]", "print(x)", "len(x)", "sorted(x)", "y = x + [2]"), "y", "1 5"),
+    Case("text methods make new text", ("s = 'a'", "s.upper()", "s.replace('a', 'b')", "t = s"), "t", "1 4"),
+    Case("a later cell", ("x = [1]", "y = len(x)", "x.append(2)"), "y", "1 2"),
+    Case("a copy's change", ("x = [1]", "y = x[:]", "y.append(2)", "r = x[0]"), "r", "1 4"),
+    Case("the original's change after a copy", ("x = [1]", "y = list(x)", "x.append(2)", "r = y"), "r", "1 2 4"),
+    Case("a function that only reads", ("def total(v): return sum(v)", "x = [1]", "total(x)", "r = x[:]"), "r", "2 4"),
+    Case("iterated over", ("x = [1, 2]", "for v in x: pass", "r = x[:]"), "r", "1 3"),
+    Case("compared", ("x = {'a': 1}", "x == {'a': 2}", "'a' in x", "r = dict(x)"), "r", "1 4"),
+    Case("another attribute's reader", ("class A: pass\na = A()\na.n = 1", "a.n", "repr(a)", "r = a.n"), "r", "1 4"),
+    Case("another object of the same class", ("class A: pass", "a, b = A(), A()", "a.n = 1", "b.n = 2", "r = b.n"), "r", "1 2 4 5"),
+    Case("an unused import", ("import json", "x = 1", "import math", "r = x"), "r", "2 4"),
+    Case("imported twice", ("import math", "import math", "r = math.pi"), "r", "2 3"),
+    Case("an unrelated file", ("open('a.txt', 'w').write('1');", "open('b.txt', 'w').write('2');", "r = open('a.txt').read()"), "r", "1 3"),
+    Case("an unrelated draw", ("import random", "x = 1", "random.random()", "r = x + 1"), "r", "2 4"),
+    Case("shown twice", ("x = 1", "x", "x", "r = x"), "r", "1 4"),
+    Case("hashed arrays", ("import numpy as np\na = np.arange(3)", "a.sum()", "a.reshape(3, 1)", "a + 1", "r = a.copy()"), "r", "1 5"),
+]
