@@ -120,8 +120,10 @@ CHAINS = [
         "an accessor",
         (
             "import pandas as pd",
-            "@pd.api.extensions.register_dataframe_accessor('case')\nclass Acc:\n    def __init__(self, d): self.d = d\n"
-            "    def n(self): return len(self.d)",
+            (
+                "@pd.api.extensions.register_dataframe_accessor('case')\nclass Acc:\n    def __init__(self, d): self.d = d\n"
+                "    def n(self): return len(self.d)"
+            ),
             "df = pd.DataFrame({'a': [1]})",
             "r = df.case.n()",
         ),
@@ -252,8 +254,10 @@ MODELS = [
         "a model of one's own",
         (
             START,
-            "from sklearn.base import BaseEstimator\nclass Mean(BaseEstimator):\n    def fit(self, X, y):\n        self.mean_ = y.mean()\n"
-            "        return self",
+            (
+                "from sklearn.base import BaseEstimator\nclass Mean(BaseEstimator):\n    def fit(self, X, y):\n        self.mean_ = y.mean()\n"
+                "        return self"
+            ),
             "m = Mean()",
             "m.fit(X, y);",
             "r = float(m.mean_)",

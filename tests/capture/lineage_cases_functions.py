@@ -299,8 +299,10 @@ CLASSES = [
     Case(
         "descriptor that keeps values",
         (
-            "class D:\n    def __init__(self): self.v = {}\n    def __get__(self, o, t): return self.v.get('k', 0)\n"
-            "    def __set__(self, o, v): self.v['k'] = v",
+            (
+                "class D:\n    def __init__(self): self.v = {}\n    def __get__(self, o, t): return self.v.get('k', 0)\n"
+                "    def __set__(self, o, v): self.v['k'] = v"
+            ),
             "class A:\n    d = D()",
             "a, b = A(), A()",
             "a.d = 5",

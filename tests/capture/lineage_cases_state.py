@@ -42,8 +42,10 @@ RANDOM = [
     Case(
         "a generator in a class",
         (
-            "import numpy as np\nclass Sim:\n    def __init__(self): self.rng = np.random.default_rng(0)\n"
-            "    def draw(self): return self.rng.random()",
+            (
+                "import numpy as np\nclass Sim:\n    def __init__(self): self.rng = np.random.default_rng(0)\n"
+                "    def draw(self): return self.rng.random()"
+            ),
             "sim = Sim()",
             "sim.draw()",
             "r = sim.draw()",

@@ -6,14 +6,11 @@ KNOWN_MISSES: dict[str, str] = {
     "an awaitable made before": "the globals of a coroutine's frame are not resolved where it is awaited",
     "yield from a list that grows": "the globals of a generator's frame are not resolved where it is advanced",
     # objects that are shared out of sight
-    "two names": "a change seen through another name is taken for the name's binding, so the cell that bound it is cut off",
-    "an alias outlives the name": "a change seen through another name is taken for the name's binding, so the cell that bound it is cut off",
     "an array over bytes": "an array over a buffer does not share identity with the buffer",
     "memoryview": "a memoryview does not share identity with its buffer",
     "mappingproxy": "what a mappingproxy shows is not looked at",
     "weak reference": "what a weak reference leads to is not looked at",
     "two closures over one variable": "closures are not looked into for cells that other functions share",
-    "two names of one module": "a change of a module is taken for the binding of its other name",
     "a base class changed later": "an instance is not looked at for its class's bases",
     "deletes a global": "a global that a function deletes is no read of the cell that calls it",
     # state in C
@@ -59,6 +56,7 @@ KNOWN_MISSES: dict[str, str] = {
     "sys.path and a module there": "the source file that an import reads is no file use",
     "linked": "a symbolic link is no file use",
     "a folder made": "a folder is no file use",
+    "removed": "removing a file is no read of what was written there",
     "does it exist": "asking whether a file exists raises no audit event",
     "a file that was there, removed": "asking whether a file exists raises no audit event",
     "its size": "asking for a file's size raises no audit event",

@@ -5,6 +5,7 @@ As a script it answers JSON lines; `Player` talks to it. A session is given as e
 
 import ast
 import builtins
+import gc
 import json
 import os
 import random
@@ -136,13 +137,19 @@ def become(folder: str) -> None:
 def serve() -> None:
     """Answer each line of stdin from a fork."""
     import pandas as pd  # noqa: F401 (loaded once for all sessions)
+    import pyarrow.csv
     import pyarrow.parquet  # noqa: F401
     import sklearn.linear_model
-    import sklearn.preprocessing  # noqa: F401
+    import sklearn.model_selection
+    import sklearn.pipeline
+    import sklearn.tree  # noqa: F401
     from IPython.core.interactiveshell import InteractiveShell
     from traitlets.config import Config
 
     shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    shell.run_cell("pass", store_history=False)  # what a shell's first cell loads
+    gc.collect()
+    gc.freeze()  # so that a fork's collections touch no page of this process
     encode = json.JSONEncoder().encode  # a session may patch json.dumps
     for line in sys.stdin:
         job = json.loads(line)

@@ -55,6 +55,7 @@ def test_the_slice_is_what_the_value_stands_on(player, tmp_path, case):
         assert not wrong, (wrong, full.edges)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.topic}: {case.name}")
 def test_each_expected_execution_is_needed_and_they_are_enough(player, tmp_path, case):
     session = Session(player, case, tmp_path)
