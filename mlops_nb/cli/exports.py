@@ -45,12 +45,12 @@ def openlineage(session: Session, target: str, file: Path | None, url: str) -> R
       mlops-nb export openlineage notebooks/flight_delays.ipynb --to events.ndjson
       mlops-nb export openlineage 3fa9c1 --url http://localhost:5000
     """
-    from mlops_nb.project.exports import EVENTS, Exports, encoded, read_events, write_events
+    from mlops_nb.project.exports import EVENTS, Exports, encoded, write_events
 
     if not (file or url):
         raise BadInput("nothing says where the events go", hint="--to FILE.ndjson or --url http://HOST:PORT")
     exports = Exports(session.project)
-    lines = read_events(Path(target)) if target.endswith(EVENTS) else encoded(exports.events(target))
+    lines = exports.kept(Path(target)) if target.endswith(EVENTS) else encoded(exports.events(target))
     if file:
         write_events(file, lines)
     return events_report(target, len(lines), file, exports.send(lines, url) if url else None)

@@ -58,7 +58,7 @@ class Placed:
 
 def metadata(story: Story, placed: Mapping[str, Placed], *, license_id: str, created: str) -> Entity:
     """ro-crate-metadata.json. `placed` item key -> where its bytes are in the crate; `license_id` a web address or '' for none stated."""
-    return {"@context": CONTEXT, "@graph": _Graph(story, placed, license_id or NO_LICENSE, created).entities()}
+    return {"@context": CONTEXT, "@graph": _Graph(story, placed, license_id or NO_LICENSE, created, ends=story.ends()).entities()}
 
 
 def ref(*ids: str) -> Any:
@@ -73,6 +73,7 @@ class _Graph:
     placed: Mapping[str, Placed]
     license: str
     created: str
+    ends: tuple[Mapping[str, Item], Mapping[str, Item]]
 
     def entities(self) -> list[Entity]:
         found = [*self._about(), self._workflow(), *self._steps(), *self._code(), *self._surroundings()]
@@ -140,8 +141,8 @@ class _Graph:
     # --- the workflow ---
 
     def _workflow(self) -> Entity:
-        inputs, outputs = self._ends()
-        formals = [*(_formal_id(name) for name in self.story.parameters), *map(self._formal_item, inputs)]
+        inputs, outputs = self.ends
+        formals = [*(_formal_id(name) for name in self.story.parameters), *map(self._formal_item, inputs.values())]
         made = {
             "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
             "conformsTo": ref(WORKFLOW_PROFILE),
@@ -150,18 +151,12 @@ class _Graph:
             "hasPart": [{"@id": quote(path)} for path in self.story.code],
             "step": [{"@id": _step_id(path)} for path in self.story.code],
             "input": [{"@id": name} for name in formals],
-            "output": [{"@id": self._formal_item(item)} for item in outputs],
+            "output": [{"@id": self._formal_item(item)} for item in outputs.values()],
             "license": ref(self.license),
         }
         if self.story.lock:
             made["buildInstructions"] = ref(LOCK)
         return _text_entity(WORKFLOW, notebook_text(self.story.parts), name=self.story.name) | made
-
-    def _ends(self) -> tuple[list[Item], list[Item]]:
-        """What comes from outside, and what no later step takes: the workflow's inputs and outputs, files and artifacts only."""
-        taken = {item.key: item for a in self.story.activities for item in a.inputs if item.kind != "variable"}
-        given = {item.key: item for a in self.story.activities for item in a.outputs if item.kind != "variable"}
-        return [item for key, item in taken.items() if key not in given], [item for key, item in given.items() if key not in taken]
 
     def _steps(self) -> list[Entity]:
         names = {activity.code: activity.name for activity in self.story.activities}
@@ -189,9 +184,9 @@ class _Graph:
         return f"#engine-run-{quote(self.story.id)}"
 
     def _run(self) -> list[Entity]:
-        inputs, outputs = self._ends()
+        inputs, outputs = self.ends
         times = _times(self.story.started, self.story.seconds) | _status(self.story.error)
-        objects = [*map(self._id, inputs), *(_value_id("run", name) for name in self.story.parameters)]
+        objects = [*map(self._id, inputs.values()), *(_value_id("run", name) for name in self.story.parameters)]
         action = {
             "@id": self._action,
             "@type": "CreateAction",
@@ -200,7 +195,7 @@ class _Graph:
             "instrument": ref(WORKFLOW),
             "agent": ref(self._agent),
             "object": [{"@id": one} for one in objects],
-            "result": [{"@id": self._id(item)} for item in outputs],
+            "result": [{"@id": self._id(item)} for item in outputs.values()],
         }
         organizer = {
             "@id": self._organizer,
@@ -262,7 +257,6 @@ class _Graph:
     def _item(self, item: Item) -> list[Entity]:
         if item.kind == "variable":
             return [self._unstored(item)]
-        inputs, outputs = self._ends()
         found: Entity = {"@id": self._id(item), "@type": "File", "name": item.name, "encodingFormat": encoding_format(item)}
         place = self.placed.get(item.key)
         size, sha256 = (place.size, place.sha256) if place else (item.size, item.digest if item.stored else "")
@@ -271,7 +265,7 @@ class _Graph:
         if not place:
             found["sdDatePublished"] = _moment(self.created)
         formals = []
-        if item.key in {end.key for end in (*inputs, *outputs)}:
+        if any(item.key in ends for ends in self.ends):
             found["exampleOfWork"] = ref(self._formal_item(item))
             formals = [_formal(self._formal_item(item), item.name, "File", self._id(item))]
         if item.stored or not item.digest:

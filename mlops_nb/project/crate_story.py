@@ -76,6 +76,12 @@ class Story:
     diff: str = ""
     commit_url: str = ""
 
+    def ends(self) -> tuple[dict[str, Item], dict[str, Item]]:
+        """What comes from outside, and what no later step takes: the workflow's inputs and outputs by key, files and artifacts only."""
+        taken = {item.key: item for a in self.activities for item in a.inputs if item.kind != "variable"}
+        given = {item.key: item for a in self.activities for item in a.outputs if item.kind != "variable"}
+        return {k: item for k, item in taken.items() if k not in given}, {k: item for k, item in given.items() if k not in taken}
+
     def items(self) -> tuple[Item, ...]:
         """Everything taken or given, each once."""
         return tuple({item.key: item for activity in self.activities for item in (*activity.inputs, *activity.outputs)}.values())

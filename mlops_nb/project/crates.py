@@ -93,7 +93,7 @@ class Crates:
             cells = self.exports.executed(result.id).cells.get("", ())
             edges = self.project.notebooks.edges_of(self.project.layout.root / row["notebook"])
             if not cells:
-                raise NotFound(f"run {result.id[:8]} recorded no cell", hint="mlops-nb show says why")
+                raise NotFound(f"run {result.id[:8]} recorded no cell", hint=f"mlops-nb show {result.id[:8]} says why")
             told = story_of_cells(cells, edges, name=f"{row['notebook']} {result.id[:8]}", version=result.version)
             told = replace(told, parameters=result.parameters)
         else:
@@ -101,6 +101,8 @@ class Crates:
             ran = [earlier.get(step.component, step) for step in result.steps]
             texts = {step.component: text for step in ran if (text := self._notebook_text(step))}
             told = story_of_run(result, self.exports.components(result), texts, earlier)
+            if not told.activities:
+                raise NotFound(f"run {result.id[:8]} executed no step", hint=f"mlops-nb show {result.id[:8]} says why")
         rows = self.project.registry.rows(RUN_SURROUNDINGS, (result.id,))
         return self._surrounded(told, rows, row["actor"], row["notebook"])
 
@@ -191,16 +193,19 @@ class Crates:
 
     def _obstacle(self, item: Item, source: Path, hasher: FileHasher) -> str:
         """Why an item's bytes are not copied; '' where they are."""
-        if item.stored:
-            return "" if self.project.artifacts.holds(item.digest) else "is gone"
-        if not source.resolve().is_relative_to(self.project.layout.root):
-            return "is outside the project"
         try:
-            if hasher.digest(source) != item.digest:
-                return "is not as it was"
-            return "holds what looks like a secret" if self._tells(source) else ""
+            why = self._absent(item) if item.stored else self._changed(item, source, hasher)
+            return why or ("holds what looks like a secret" if self._tells(source) else "")
         except OSError:
             return "is gone"
+
+    def _absent(self, item: Item) -> str:
+        return "" if self.project.artifacts.holds(item.digest) else "is gone"
+
+    def _changed(self, item: Item, source: Path, hasher: FileHasher) -> str:
+        if not source.resolve().is_relative_to(self.project.layout.root):
+            return "is outside the project"
+        return "" if hasher.digest(source) == item.digest else "is not as it was"
 
     def _tells(self, source: Path) -> bool:
         """Whether a file holds a secret."""

@@ -79,6 +79,10 @@ class Exports:
         found = self._notebook_events(target) if target.endswith(".ipynb") else run_events(self.executed(target), self.place)
         return tuple(self.redactor.value(event) for event in found)
 
+    def kept(self, path: Path) -> tuple[bytes, ...]:
+        """The events of a file, to be sent. Raises BadInput naming the first line that is none."""
+        return encoded(self.redactor.value(json.loads(line)) for line in read_events(path))
+
     def _notebook_events(self, path: str) -> Iterable[Event]:
         return cell_events(self.cell_runs(path), self.project.notebooks.edges_of(path), self.place, self._sessions(path))
 

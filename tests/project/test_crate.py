@@ -301,6 +301,36 @@ def test_no_secret_is_in_a_crate(layout, tmp_path: Path) -> None:
         assert path.is_dir() or KNOWN.encode() not in path.read_bytes()
 
 
+def record_run(project: Project, *steps: StepRun, status: str = "passed") -> None:
+    row = {"id": "9" * 32, "pipeline": "delays", "version": "v1", "kind": "pipeline", "notebook": "nb.ipynb", "parameters": {"api_key": KNOWN}}
+    end = {"run_id": "9" * 32, "finished": STARTED, "status": status, "seconds": 1.0, "error": ""}
+    told = [Fact("run", {**row, "actor": "ana", "started": STARTED}), Fact("run_end", end)]
+    for step in steps:
+        files = [[path, digest] for path, digest in step.files.items()] + [[path, digest, "write"] for path, digest in step.written.items()]
+        fields = {name: getattr(step, name) for name in StepRun.__slots__ if name not in {"written", "files", "environment"}}
+        told.append(Fact("step_run", {**fields, "files": files, "environment": []}))
+    assert project.registry.record(told)
+
+
+def test_an_artifact_that_holds_a_secret_or_is_gone_is_left_out(project: Project, tmp_path: Path) -> None:
+    store = project.artifacts
+    kept, secret = (store.put(value, name="x", made_by="r") for value in ([1, 2], [KNOWN]))
+    step = replace(FIT, inputs={"kept": kept, "secret": secret}, outputs={"model": MODEL}, files={}, parameters={})
+    record_run(project, step)
+    written = Crates(project).write("999", tmp_path / "crate", data=True)
+    entities = opened(tmp_path / "crate")
+    assert [place.sha256 for place in written.placed.values()] == [kept.digest]
+    assert sorted(written.left_out) == ["model: is gone", "secret: holds what looks like a secret"]
+    assert KNOWN not in json.dumps(list(entities.values()))
+    assert {entity["value"] for entity in of_type(entities, "PropertyValue")} == {"<redacted>"}  # api_key
+
+
+def test_a_run_that_executed_nothing_has_no_crate(project: Project, tmp_path: Path) -> None:
+    record_run(project, SEND, status="failed")
+    with pytest.raises(NotFound, match="executed no step"):
+        Crates(project).write("999", tmp_path / "crate")
+
+
 def test_what_stands_there_already_is_left_alone(project: Project, tmp_path: Path) -> None:
     notebook = record(project, cell(1, writes=("x",)))
     (tmp_path / "full").mkdir()

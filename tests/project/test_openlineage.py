@@ -321,6 +321,11 @@ def test_no_secret_is_exported(layout) -> None:
     assert text.count("<redacted") > 8
 
 
+def test_a_kept_file_is_redacted_again_before_it_is_sent(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "kept.ndjson").write_text(json.dumps({"schemaURL": "x", "said": f"it is {KNOWN}"}) + "\n")
+    assert [json.loads(line) for line in Exports(project).kept(tmp_path / "kept.ndjson")] == [{"schemaURL": "x", "said": "it is <redacted>"}]
+
+
 def test_what_is_no_file_of_events_is_not_overwritten(tmp_path: Path) -> None:
     precious = tmp_path / "data.csv"
     precious.write_text("a,b\n1,2\n")
