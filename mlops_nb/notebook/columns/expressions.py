@@ -234,7 +234,8 @@ class Expressions(Names):
         single = isinstance(key, ast.Tuple) and isinstance(self.value(key.elts[1]), Constant) and columns is not None and len(columns) == 1
         found = frame.column(columns[0]) if single and columns else frame.pick(columns) if columns is not None else frame.copy()
         if isinstance(rows, Constant) and not isinstance(rows.value, slice):
-            return other(found.everything(), {}) if single or frame.kind == "series" else found
+            chosen = weaken(frame.rows)  # which row has this label or place
+            return other(union(found.everything(), chosen)) if single or frame.kind == "series" else found.plus(chosen)
         if not (isinstance(rows, Constant) and rows.value == slice(None)):
             found.rows = weaken(union(found.rows, spread(rows)))
         return found

@@ -31,7 +31,11 @@ def merge(left: Frame, right: Frame, call: Call) -> Value:
         keys = union(left.everything(), right.everything())
     suffixes = texts(call.kwargs.get("suffixes")) or ["_x", "_y"]
     shared = {one for one, two in zip(ours or [], theirs or [], strict=False) if one == two}
-    return _joined(left, right, weaken(keys), (suffixes[0], suffixes[-1]), shared, both=how not in ("inner", "left"))
+    found = _joined(left, right, weaken(keys), (suffixes[0], suffixes[-1]), shared, both=how not in ("inner", "left"))
+    indicator = call.constant(99, "indicator")
+    if indicator:
+        found.columns[indicator if isinstance(indicator, str) else "_merge"] = weaken(keys)
+    return found
 
 
 def _names(call: Call, name: str) -> list[str] | None:

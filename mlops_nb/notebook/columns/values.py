@@ -275,8 +275,8 @@ def texts(value: Value | None) -> list[str] | None:
         return [key for key in value.values if isinstance(key, str)]
     if not isinstance(value, Items):
         return None
-    found = [item.value for item in value.values if isinstance(item, Constant)]
-    return [name for name in found if isinstance(name, str)] if len(found) == len(value.values) else None
+    found = [item.value for item in value.values if isinstance(item, Constant) and isinstance(item.value, str)]
+    return found if len(found) == len(value.values) else None
 
 
 def join(one: Value | None, two: Value) -> Value:
