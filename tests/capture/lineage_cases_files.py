@@ -93,10 +93,17 @@ PLACES = [
     ),
     Case("linked", ("import os", "open('a.txt', 'w').write('1');", "os.symlink('a.txt', 'b.txt')", "r = open('b.txt').read()"), "r", "1 2 3 4"),
     Case("a folder made", ("import os", "os.makedirs('out')", "open('out/a.txt', 'w').write('1');", "r = open('out/a.txt').read()"), "r", "1 2 3 4"),
-    Case("does it exist", ("import os", "open('a.txt', 'w').write('1');", "r = os.path.exists('a.txt')"), "r", "1 2 3"),
+    Case("does it exist", ("import os", "open('a.txt', 'w').write('1');", "r = os.path.exists('a.txt')"), "r", "1 2 3", possible="2"),
     Case("removed", ("import os", "open('a.txt', 'w').write('1');", "os.remove('a.txt')", "r = os.path.exists('a.txt')"), "r", "1 4", extra="2 3"),
-    Case("a file that was there, removed", ("import os", "os.remove('b.txt')", "r = os.path.exists('b.txt')"), "r", "1 2 3", files={"b.txt": "2"}),
-    Case("listed", ("import os", "open('a.txt', 'w').write('1');", "r = os.listdir('.')"), "r", "1 2 3"),
+    Case(
+        "a file that was there, removed",
+        ("import os", "os.remove('b.txt')", "r = os.path.exists('b.txt')"),
+        "r",
+        "1 2 3",
+        possible="2",
+        files={"b.txt": "2"},
+    ),
+    Case("listed", ("import os", "open('a.txt', 'w').write('1');", "r = os.listdir('.')"), "r", "1 2 3", possible="2"),
     Case(
         "globbed",
         (
@@ -106,6 +113,7 @@ PLACES = [
         ),
         "r",
         "1 2 3",
+        possible="2",
     ),
     Case(
         "globbed and read",
@@ -117,7 +125,7 @@ PLACES = [
         "r",
         "1 2 3",
     ),
-    Case("its size", ("import os", "open('a.txt', 'w').write('123');", "r = os.path.getsize('a.txt')"), "r", "1 2 3"),
+    Case("its size", ("import os", "open('a.txt', 'w').write('123');", "r = os.path.getsize('a.txt')"), "r", "1 2 3", possible="2"),
     Case("truncated", ("import os\nopen('a.txt', 'w').write('12345');", "os.truncate('a.txt', 2)", "r = open('a.txt').read()"), "r", "1 2 3"),
     Case(
         "a temporary folder",
