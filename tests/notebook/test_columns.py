@@ -182,6 +182,11 @@ def test_code_that_names_no_frame_or_cannot_be_read_gives_nothing():
     assert column_edges("df" + ".head()" * 5_000, {"df": ("a",)}, {"df": ("a",)}) == ()
 
 
+def test_selections_of_nothing_are_no_obstacle():
+    edges = column_edges("s = df['a']\nt = s[[]]\nu = {'a': s}[1:2]\ndf['x'] = s", {"df": ("a",)}, {"df": ("a", "x")})
+    assert as_text(edges) == {"df.a": {"df.a!"}, "df.x": {"df.a!"}}
+
+
 def test_of_a_wide_frame_only_the_columns_count_that_the_code_names():
     wide = tuple(f"column_{number}" for number in range(300))
     edges = column_edges('wide["x"] = wide["column_7"] * 2\nother = wide.copy()', {"wide": wide}, {"wide": (*wide, "x"), "other": (*wide, "x")})

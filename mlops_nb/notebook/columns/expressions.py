@@ -202,7 +202,7 @@ class Expressions(Names):
                 return Group(holder.frame, holder.keys, holder.others, tuple(names), single=single, as_index=holder.as_index, aligned=holder.aligned)
             case Items(values) if isinstance(key, Constant) and isinstance(key.value, int | slice):
                 return _element(values, key.value)
-            case Entries(values, extra) if isinstance(key, Constant) and key.value in values and not extra:
+            case Entries(values, extra) if isinstance(key, Constant) and not isinstance(key.value, slice) and key.value in values and not extra:
                 return values[key.value]
             case Deferred():
                 return holder
@@ -216,7 +216,7 @@ class Expressions(Names):
         if isinstance(key, Constant) and names:
             return frame.column(names[0]) if frame.kind != "series" else other(union(frame.everything(), weaken(frame.rows)))
         if names is not None:
-            return frame.pick(names) if frame.kind in ("frame", "other") or names[0] in frame.columns else frame.copy()
+            return frame.pick(names) if frame.kind in ("frame", "other") or not frame.columns.keys().isdisjoint(names) else frame.copy()
         found = frame.copy()
         found.rows = weaken(union(frame.rows, spread(key)))
         if isinstance(key, Constant) and not isinstance(key.value, slice):
