@@ -6,8 +6,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from IPython.core.interactiveshell import InteractiveShell
+
+    from mlops_nb.project.lineage import Lineage
 
 __version__ = "0.1.0"
 
@@ -26,6 +30,25 @@ def training_set(spine: "pd.DataFrame", *frames: "pd.DataFrame", timestamp: str)
     from mlops_nb.features import offline
 
     return offline.training_set(spine, [(offline.view_of(frame), frame) for frame in frames], timestamp=timestamp)
+
+
+def lineage(notebook: "str | Path | None" = None) -> "Lineage":
+    """Lineage of the running kernel, or of a recorded notebook: what made a value, what is stale, what to run again.
+
+    In a kernel `%load_ext mlops_nb` has to come first; `notebook` is a path, and its newest recorded session is meant. Raises MlopsError
+    where nothing is captured, NotFound where the notebook was never recorded.
+
+    Example::
+
+        lin = mlops_nb.lineage()
+        lin.slice("model").code          # the cells behind it, as code
+        lin.deps(7)                      # what execution [7] stands on: certain or possible
+        lin.stale()                      # [(cell id, reason)]
+        lin.rerun_set({"a1b2": "x = 2"}) # what to run after an edit
+    """
+    from mlops_nb.magics import lineage_of
+
+    return lineage_of(notebook)
 
 
 def load_ipython_extension(shell: "InteractiveShell") -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
@@ -26,6 +26,9 @@ from mlops_nb.notebook.cells import help_text, parse_cell, plain_python
 from mlops_nb.project import Project, new_id, unknown_variable
 from mlops_nb.project.panel import DELTA_MIME, DISPLAY_ID, delta_payload
 from mlops_nb.records import Cell, CellRun, CellView, Edge
+
+if TYPE_CHECKING:
+    from mlops_nb.project.lineage import Lineage
 
 _ATTRIBUTE = "_mlops_nb"
 NOT_REGISTERED = "a pipeline's notebook opened by hand registers nothing; the pipeline's run does: mlops-nb run PIPELINE"
@@ -103,6 +106,13 @@ class Loaded:
         if not status.on and not self.warned:
             sys.stderr.write(f"mlops_nb: recording is off: {status.reason}\n")
         self.warned = not status.on
+
+    @property
+    def lineage(self) -> "Lineage":
+        """What is known of this kernel's cells so far."""
+        from mlops_nb.project.lineage import Lineage
+
+        return Lineage(self.watcher.history, notebook=self.session.notebook, project=self.project, names=lambda: self.shell.user_ns)
 
     @cached_property
     def by_hand(self) -> bool:
@@ -330,6 +340,22 @@ def load(shell: InteractiveShell) -> Loaded:
     setattr(shell, _ATTRIBUTE, loaded)
     loaded.warn_once()
     return loaded
+
+
+def lineage_of(notebook: str | Path | None) -> "Lineage":
+    """The lineage of the kernel this runs in, or of a recorded notebook."""
+    from IPython.core.getipython import get_ipython
+
+    from mlops_nb.project import lineage
+
+    loaded = getattr(get_ipython(), _ATTRIBUTE, None)
+    if notebook is not None:
+        path = Path(notebook)
+        project = loaded.project if isinstance(loaded, Loaded) else Project.find(path.resolve().parent if path.exists() else None)
+        return lineage.recorded(project, path)
+    if not isinstance(loaded, Loaded):
+        raise MlopsError("nothing is captured here", hint="%load_ext mlops_nb first, or name a notebook: mlops_nb.lineage('nb.ipynb')")
+    return loaded.lineage
 
 
 def unload(shell: InteractiveShell) -> None:

@@ -79,6 +79,21 @@ class History:
         self._judge.add(run, edges)
         return edges
 
+    @classmethod
+    def rebuilt(cls, runs: Iterable[CellRun], edges: Iterable[Edge], positions: Mapping[str, int]) -> "History":
+        """A session's history out of its records, oldest run first."""
+        history = cls(positions=positions)
+        into: dict[str, list[Edge]] = {}
+        for edge in edges:
+            into.setdefault(edge.to_run, []).append(edge)
+        for run in runs:
+            history.writers = written(history.writers, run.id, effect_of(run))
+            history.gone |= dict.fromkeys(run.deletes, run.id)
+            history.runs.append(run)
+            history.edges.extend(into.get(run.id, ()))
+            history._judge.add(run, into.get(run.id, ()))
+        return history
+
     def changed_since(self, names: Iterable[str]) -> None:
         """Names that a thread, a task or a widget changed after the latest run had ended: it, or one before, may have started that."""
         if self.runs:
@@ -396,6 +411,12 @@ class _Judge:
             return self.positions[other] < self.positions[cell_id]
         last = len(self.when)
         return self.first.get(other, last) < self.first.get(cell_id, last)
+
+
+def effect_of(run: CellRun) -> Effect:
+    """What a recorded run left."""
+    writes: dict[str, Certainty] = {name: "possible" if name in run.possible else "certain" for name in names_written(run)}
+    return Effect(writes=writes, deleted=run.deletes, kept=run.kept)
 
 
 def names_read(run: CellRun) -> tuple[str, ...]:

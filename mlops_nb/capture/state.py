@@ -30,6 +30,19 @@ def is_state(name: str) -> bool:
     return name.startswith(PREFIXES)
 
 
+_LOOKS = frozenset({"exists", "lexists", "isfile", "is_file", "isdir", "is_dir", "stat", "getsize", "getmtime", "listdir", "scandir", "walk"})
+_LOOKS |= {"glob", "iglob", "rglob", "iterdir"}
+
+
+def files_looked_at(attributes: Iterable[str], source: str, known: Iterable[str]) -> dict[str, Certainty]:
+    """Of the files that cells wrote (`file:PATH`), those that code may have asked for without opening them: the ones it names, else all."""
+    if _LOOKS.isdisjoint(attributes):
+        return {}
+    files = [name for name in known if name.startswith("file:")]
+    named = [name for name in files if name.rpartition("/")[2].removeprefix("file:") in source]
+    return dict.fromkeys(named or files, "possible")
+
+
 @dataclass(frozen=True, slots=True)
 class States:
     """How things stand at one moment; `modules`: root name -> the identities of each attribute of the modules in use."""

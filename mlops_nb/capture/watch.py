@@ -243,10 +243,12 @@ class Watcher:
         )
         wrote = state.changed(running.look.states, facts, self.shell.user_ns)
         reads, writes = state.followed(use, wrote, filter(state.is_state, self._history.writers))
+        attributes = facts.effects.attributes | resolved.attributes
+        looked_at = state.files_looked_at(attributes, running.cell.source, self._history.writers)
         read_files: dict[str, Certainty] = {f"file:{item.path}": "certain" for item, _ in used if item.mode == "read"}
         written_files: dict[str, Certainty] = {f"file:{item.path}": "certain" for item, _ in used if item.mode == "write"}
         return Effect(
-            reads={**seen.reads, **reads, **read_files},
+            reads={**looked_at, **seen.reads, **reads, **read_files},
             writes={**seen.writes, **writes, **written_files},
             deleted=seen.deleted,
             kept=seen.kept,

@@ -257,17 +257,7 @@ class _Flow(ast.NodeVisitor):
         self.generic_visit(node)
         self.bound = None
 
-    def visit_Raise(self, node: ast.Raise) -> None:
-        self._leave(node)
-
-    def visit_Return(self, node: ast.Return) -> None:
-        self._leave(node)
-
-    def visit_Break(self, node: ast.Break) -> None:
-        self._leave(node)
-
-    def visit_Continue(self, node: ast.Continue) -> None:
-        self._leave(node)
+    visit_Raise = visit_Return = visit_Break = visit_Continue = _leave  # noqa: N815 (as ast names them)
 
     # --- statements ---
 
@@ -441,7 +431,8 @@ class _Flow(ast.NodeVisitor):
         self.passes |= {given for given in scopes.passed(node) if not any(given[2] in names for names in self.local)}
         if isinstance(node.func, ast.Name) and not self.unsure and not self.local:
             (self.outer or self).calls.add(node.func.id)
-        self.generic_visit(node)
+        for part in (*node.args, *node.keywords, node.func):  # what is called takes effect last
+            self.visit(part)
         match node:
             case ast.Call(func=ast.Name(id=name), args=arguments) if name in scopes.DYNAMIC_CALLS:
                 self.dynamic = True
