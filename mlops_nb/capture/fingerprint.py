@@ -13,6 +13,7 @@ import pickle
 import random
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +39,7 @@ from mlops_nb.capture.kinds import (
     slots_of,
 )
 
+_NO_MODULE = types.ModuleType("")
 MAX_BYTES = 4 << 20
 MAX_NODES = 1000
 MAX_ITEMS = 512
@@ -50,15 +52,15 @@ _CHUNKS = 64
 class Fingerprint:
     """`digest` of what was looked at; `whole` when that was everything; `ids` of the objects on the way, to find aliases.
 
-    `moves`: some part, such as an iterator or an open file, may change by being read, and would not show it. `functions`: those of the
-    notebook on the way.
+    `moves`: some part, such as an iterator or an open file, may change by being read, and would not show it. `codes`: code of
+    the notebook on the way, that may run when the value is used.
     """
 
     digest: int
     whole: bool
     ids: frozenset[int]
     moves: bool = False
-    functions: tuple[types.FunctionType, ...] = ()
+    codes: tuple[types.CodeType, ...] = ()
 
 
 def fingerprint(value: Any) -> Fingerprint:
@@ -71,7 +73,7 @@ def fingerprint(value: Any) -> Fingerprint:
     """
     walk = _Walk()
     walk.visit(value, 0)
-    return Fingerprint(hash(tuple(walk.parts)), walk.whole, frozenset(walk.seen), walk.moves, tuple(walk.functions))
+    return Fingerprint(hash(tuple(walk.parts)), walk.whole, frozenset(walk.seen), walk.moves, tuple(walk.codes))
 
 
 def reach(value: Any) -> frozenset[int]:
@@ -88,7 +90,7 @@ class _Walk:
         self.contents = contents
         self.parts: list[int] = []
         self.seen: set[int] = set()
-        self.functions: list[types.FunctionType] = []
+        self.codes: list[types.CodeType] = []
         self.whole = True
         self.moves = False
         self.nodes = MAX_NODES
@@ -175,12 +177,28 @@ class _Walk:
         self.items(list(itertools.islice(walk[1], 0 if size <= MAX_ITEMS else half)), depth)
         self.whole &= size <= MAX_ITEMS
 
-    def raw(self, value: bytearray | memoryview, _depth: int) -> None:
+    def raw(self, value: bytearray, _depth: int) -> None:
         self.buffer(memoryview(value))
+
+    def view(self, value: memoryview, depth: int) -> None:
+        self.visit(value.obj, depth + 1)
+
+    def ordered(self, value: "collections.OrderedDict[Any, Any]", depth: int) -> None:
+        """Its order is not the one that `dict.items` shows."""
+        self.dict_(value, depth)
+        self.items(list(itertools.islice(collections.OrderedDict.__iter__(value), MAX_ITEMS)), depth)
+
+    def referred(self, value: "weakref.ref[Any]", depth: int) -> None:
+        target = weakref.ref.__call__(value)
+        if target is not None:
+            self.visit(target, depth + 1)
 
     def class_(self, value: type, depth: int) -> None:
         if module_of(value) == "__main__":
             own = entries_of(value).items()
+            for base in bases_of(value)[1:]:
+                if module_of(base) == "__main__":
+                    self.visit(base, depth + 1)
             self.dict_({name: entry for name, entry in own if type(entry) is types.FunctionType or not name.startswith(("__", "_abc_"))}, depth)
             return
         self.whole &= not flags_of(value) & HEAP_TYPE  # a class made by Python code may be given other attributes
@@ -193,9 +211,10 @@ class _Walk:
             return
         space = value.__globals__
         if space.get("__name__") == "__main__":
-            self.functions.append(value)
-        elif id(space) not in self.seen:
+            self.codes.append(value.__code__)
+        elif id(space) not in self.seen and is_local(sys.modules.get(str(space.get("__name__")), _NO_MODULE)):
             self.variables(space, depth)
+        self.seen.update(map(id, value.__closure__ or ()))  # a variable that other functions close over too
         self.items(closure_of(value), depth)
         self.items([*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values(), *value.__dict__.values()], depth)
 
@@ -227,6 +246,8 @@ class _Walk:
         frame = getattr(value, {types.GeneratorType: "gi_frame", types.CoroutineType: "cr_frame"}.get(type(value), "ag_frame"))
         self.parts.append(-1 if frame is None else frame.f_lasti)
         if frame is not None:
+            if frame.f_globals.get("__name__") == "__main__":
+                self.codes.append(frame.f_code)
             self.dict_(frame.f_locals, depth)
 
     def opaque(self, value: Any, kind: type, depth: int) -> None:
@@ -235,6 +256,9 @@ class _Walk:
         self.items(held[:MAX_ITEMS], depth)
         if kind in COUNTED:
             self.parts.append(operator.length_hint(value, -1))
+            return
+        if any(module_of(base) == "_ctypes" for base in bases_of(kind)):
+            self.buffer(memoryview(value).cast("B"))
             return
         self.whole = False
         self.moves |= module_of(kind).partition(".")[0] in DRAWN_FROM or any("__next__" in entries_of(base) for base in bases_of(kind))
@@ -248,7 +272,7 @@ class _Walk:
         if module_of(kind) == "__main__":
             self.visit(kind, depth + 1)
         elif module_of(kind).partition(".")[0] in DRAWN_FROM:
-            self.moves = True
+            self.moves, self.whole = True, False
         if state:
             self.dict_(state, depth)
         for slot in slots_of(kind):
@@ -291,6 +315,8 @@ class _Walk:
         if plain.base is not None:
             self.seen.add(id(plain.base))
             self.seen.add(id(getattr(value, "base", None)) if type(value) is numpy.ndarray else id(plain.base))
+            if type(plain.base) is memoryview:
+                self.seen.add(id(plain.base.obj))
         if not self.contents and not plain.dtype.hasobject:
             return
         if plain.dtype.hasobject:
@@ -340,6 +366,9 @@ def _numpy(walk: _Walk, value: Any, kind: type, depth: int) -> bool:
     if kind is numpy.random.RandomState:
         walk.made(lambda: value.get_state(legacy=False))
         return True
+    if kind.__name__ == "SeedSequence":
+        walk.made(lambda: value.n_children_spawned)
+        return True
     if issubclass(kind, numpy.generic):
         walk.parts.append(hash(numpy.generic.tobytes(value)))
         return True
@@ -356,6 +385,8 @@ def _pandas(walk: _Walk, value: Any, kind: type, depth: int) -> bool:
         for block in manager.blocks:
             walk.visit(block.values, depth + 1)
         walk.visit(object.__getattribute__(value, "_attrs"), depth + 1)
+        if issubclass(kind, pandas.Series):
+            walk.visit(object.__getattribute__(value, "_name"), depth + 1)
         return True
     if issubclass(kind, pandas.Index):
         walk.visit(value.name, depth + 1)
@@ -397,7 +428,9 @@ _READERS: dict[type, Callable[[_Walk, Any, int], None]] = {
     frozenset: _Walk.frozenset_,
     collections.deque: _Walk.deque_,
     bytearray: _Walk.raw,
-    memoryview: _Walk.raw,
+    memoryview: _Walk.view,
+    collections.OrderedDict: _Walk.ordered,
+    weakref.ref: _Walk.referred,
     array.array: _Walk.raw,
     type: _Walk.class_,
     types.FunctionType: _Walk.function,

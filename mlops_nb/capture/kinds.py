@@ -19,10 +19,10 @@ from typing import Any
 SCALARS = frozenset({type(None), bool, int, float, complex, str, bytes, range, type(...), type(NotImplemented)})
 # Bound by identity: what they hold does not change in place, is followed elsewhere, or is no more than a cache.
 ATOMS = frozenset(
-    {types.CodeType, types.GetSetDescriptorType, types.MappingProxyType}
+    {types.CodeType, types.GetSetDescriptorType}
     | {types.MemberDescriptorType, types.WrapperDescriptorType, types.MethodDescriptorType, types.GenericAlias, types.UnionType}
     | {dt.date, dt.datetime, dt.time, dt.timedelta, dt.timezone, decimal.Decimal, fractions.Fraction, re.Pattern, re.Match, uuid.UUID}
-    | {pathlib.PosixPath, pathlib.WindowsPath, pathlib.PurePosixPath, pathlib.PureWindowsPath, slice, weakref.ref}
+    | {pathlib.PosixPath, pathlib.WindowsPath, pathlib.PurePosixPath, pathlib.PureWindowsPath, slice}
     | {weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet}
 )
 # Iterators of the interpreter that can say how far they are from their end.
@@ -31,11 +31,14 @@ COUNTED |= frozenset(map(type, (iter({}.items()), iter(range(1 << 70)), itertool
 DRAWN_FROM = ("_io", "io", "_csv", "sqlite3", "_socket", "socket", "select", "subprocess", "queue", "_queue")  # a use may move or empty them
 
 
+MAX_WRAPPED = 8  # decorators on one function
+
+
 def is_plain(value: Any) -> bool:
     """Whether a value cannot change in place at all."""
     kind = type(value)
     if kind is types.FunctionType:
-        return not is_own(value) or not (value.__closure__ or value.__dict__ or value.__defaults__ or value.__kwdefaults__)
+        return not is_own(value)  # attributes may be set on the plainest function
     if kind is types.ModuleType:
         return not is_local(value)
     if kind is types.BuiltinFunctionType:
@@ -44,10 +47,17 @@ def is_plain(value: Any) -> bool:
 
 
 def is_own(function: types.FunctionType) -> bool:
-    """Whether a function is of the notebook, or of a module that is no installed package."""
-    name = function.__globals__.get("__name__")
-    module = sys.modules.get(name) if type(name) is str else None
-    return name == "__main__" or (type(module) is types.ModuleType and is_local(module))
+    """Whether a function is of the notebook or of a module that is no installed package, or a library's decorator wrapped one that is."""
+    inner: Any = function
+    for _ in range(MAX_WRAPPED):
+        name = inner.__globals__.get("__name__")
+        module = sys.modules.get(name) if type(name) is str else None
+        if name == "__main__" or (type(module) is types.ModuleType and is_local(module)):
+            return True
+        inner = inner.__dict__.get("__wrapped__")
+        if type(inner) is not types.FunctionType:
+            return False
+    return False
 
 
 _local: dict[str, bool] = {}

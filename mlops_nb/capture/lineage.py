@@ -110,7 +110,7 @@ class History:
             elif name[1:].isdigit():
                 behind = [(count, shown) for count, shown in self.shown if count == int(name[1:])][-1:]
             else:
-                behind = self.shown[-len(name) :][:1] if len(self.shown) >= len(name) else []
+                behind = self.shown[-len(name) :] if len(self.shown) >= len(name) else []  # later results push earlier ones on
             found += [Edge(shown, run.id, name, "certain" if name != "Out" else "possible") for _, shown in behind]
         return found
 

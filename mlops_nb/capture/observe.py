@@ -12,14 +12,14 @@ from mlops_nb.capture import state
 from mlops_nb.capture.fingerprint import Fingerprint, fingerprint
 from mlops_nb.capture.kinds import SCALARS, is_own, is_plain, module_of
 from mlops_nb.capture.reach import Reach
-from mlops_nb.capture.resolve import Asked, Resolved, resolve, resolve_functions
+from mlops_nb.capture.resolve import Asked, Resolved, resolve, resolve_codes
 from mlops_nb.notebook.flow import Facts
 from mlops_nb.records import Certainty
 
 MAX_TOUCHED = 200
 LOOK_SECONDS = 0.004  # for all fingerprints of one look; what is left then rests on the code's own evidence
 MAX_KEPT = 256  # items of a small container that is kept while its name is bound anew
-_SHELL_NAME = re.compile(r"_+|_i{1,3}|_i?\d+|_[iod]h|_exit_code|__\w+__")
+_SHELL_NAME = re.compile(r"_+|_i{1,3}|_i?\d+|_[iod]h|_exit_code|__(?!main__)\w+__")
 
 _MISSING = object()
 _SMALL = (list, tuple, dict, set)
@@ -82,8 +82,8 @@ def look_before(namespace: dict[str, Any], hidden: Mapping[str, Any], facts: Fac
     if facts.analysis.dynamic or facts.effects.whole or resolved.dynamic or resolved.whole:
         touched |= {name for name in names if not is_shells(name, hidden)}
     prints = _prints(names, sorted(touched)[:MAX_TOUCHED])
-    inside = [function for found in prints.values() if found for function in found.functions]
-    if inside and (new := resolve_functions(resolved, inside, namespace) - prints.keys()):
+    inside = dict.fromkeys(code for found in prints.values() if found for code in found.codes)
+    if inside and (new := resolve_codes(resolved, inside, namespace) - prints.keys()):
         prints |= _prints(names, sorted(new)[:MAX_TOUCHED])
     alike = _alike(names, prints, reach)
     prints |= _prints(names, alike)

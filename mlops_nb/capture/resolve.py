@@ -103,11 +103,11 @@ def resolve(asked: Asked, namespace: dict[str, Any]) -> Resolved:
         wanted |= found.attributes
 
 
-def resolve_functions(found: Resolved, functions: Iterable[types.FunctionType], namespace: dict[str, Any]) -> set[str]:
-    """Take in what functions found inside objects may read and bind; the names that are new."""
+def resolve_codes(found: Resolved, codes: Iterable[types.CodeType], namespace: dict[str, Any]) -> set[str]:
+    """Take in what code found inside objects may read and bind; the names that are new."""
     known = set(found.reads)
-    for function in functions:
-        take_in(found, function.__code__, namespace)
+    for code in codes:
+        take_in(found, code, namespace)
     return found.reads - known
 
 
@@ -155,6 +155,7 @@ def _read_code(code: types.CodeType) -> CodeNames:
                 first.add(instruction.argval)
         elif name in _BINDS:
             binds.add(instruction.argval)
+            reads |= {instruction.argval} if name == "DELETE_GLOBAL" else set()
         changes = changes or name in _STORES or (name == "BINARY_OP" and instruction.argrepr.endswith("="))
         branched = branched or "JUMP_IF" in name or "_JUMP_FORWARD_IF" in name
     variables = {c for c in code.co_consts if type(c) is str and _VARIABLE.fullmatch(c)} if {"environ", "getenv"} & set(code.co_names) else set()

@@ -3,6 +3,7 @@
 Each is a name with a prefix (`state:random`, `env:HOME`, `module:numpy`) that cells read and write like a variable.
 """
 
+import io
 import os
 import random
 import sys
@@ -19,6 +20,7 @@ from mlops_nb.records import Certainty
 RANDOM, NUMPY_RANDOM, CWD, PATH = "state:random", "state:numpy.random", "state:cwd", "state:sys.path"
 GENERATORS = (RANDOM, NUMPY_RANDOM)
 PREFIXES = ("state:", "env:", "module:", "file:")
+_MT19937_BYTES = 4 * (624 + 1)  # the key and the place in it, as numpy lays them out
 
 
 def is_state(name: str) -> bool:
@@ -30,6 +32,7 @@ def is_state(name: str) -> bool:
     return name.startswith(PREFIXES)
 
 
+_STARTS = frozenset({"system", "getoutput", "run_cell_magic", "Popen", "check_output", "check_call", "popen", "execv", "spawnv"})
 _LOOKS = frozenset({"exists", "lexists", "isfile", "is_file", "isdir", "is_dir", "stat", "getsize", "getmtime", "listdir", "scandir", "walk"})
 _LOOKS |= {"glob", "iglob", "rglob", "iterdir"}
 
@@ -65,13 +68,22 @@ def _marks() -> dict[str, Any]:
         found[RANDOM] = hash(random.Random.getstate(own))
     drawn = getattr(sys.modules.get("numpy.random.mtrand"), "_rand", None)
     if drawn is not None and type(drawn).__name__ == "RandomState":
-        state = drawn.get_state(legacy=False)["state"]
-        found[NUMPY_RANDOM] = hash((state["key"].tobytes(), state["pos"])) if "key" in state else repr(state)
+        found[NUMPY_RANDOM] = _numpy_mark(drawn)
     try:
         found[CWD] = os.getcwd()  # noqa: PTH109 (a Path costs ten times as much)
     except OSError:  # the directory is gone
         found[CWD] = ""
     return found
+
+
+def _numpy_mark(drawn: Any) -> int | str:
+    """What tells one state of numpy's global generator from another; its bytes are read where they lie, since a copy costs 40 µs."""
+    generator = drawn._bit_generator  # noqa: SLF001 (numpy has no public name for it before 1.24)
+    if type(generator).__name__ != "MT19937":
+        return repr(drawn.get_state(legacy=False)["state"])
+    import ctypes
+
+    return hash(ctypes.string_at(generator.ctypes.state_address, _MT19937_BYTES))
 
 
 def _identities(module: types.ModuleType) -> dict[str, int]:
@@ -87,7 +99,8 @@ def _name(module: types.ModuleType) -> str:
 class Use:
     """What a cell does with state, as far as its code and the look before it tell.
 
-    It `seeds` a generator, reads `variables` of the environment, uses code of `packages`, `opens` files or asks for the working directory.
+    It `seeds` a generator, reads `variables` of the environment, uses code of `packages`, `opens` files or asks for the working
+    directory, `starts` other programs, which take the environment along.
     """
 
     facts: Facts
@@ -95,6 +108,7 @@ class Use:
     variables: frozenset[str] = frozenset()
     packages: frozenset[str] = frozenset()
     opens: bool = False
+    starts: bool = False
 
 
 def use_of(facts: Facts, *, attributes: Iterable[str], variables: Iterable[str], values: Iterable[Any], opens: bool) -> Use:
@@ -105,6 +119,7 @@ def use_of(facts: Facts, *, attributes: Iterable[str], variables: Iterable[str],
         variables=frozenset(variables),
         packages=frozenset(map(package_of, values)) | {root(module) for module in facts.analysis.imports.values()},
         opens=opens,
+        starts=not _STARTS.isdisjoint({*facts.effects.attributes, *attributes}),
     )
 
 
@@ -113,7 +128,7 @@ def followed(use: Use, wrote: Mapping[str, Certainty], known: Iterable[str]) -> 
 
     Draws from a generator that nobody has seeded follow from no cell, so that they are left out.
     """
-    known = set(known)
+    known = {name for name in known if ":" in name and is_state(name)}  # thousands of variables, and a call costs
     writes = {name: sure for name, sure in wrote.items() if name not in GENERATORS or use.seeds or name in known}
     reads: dict[str, Certainty] = {}
     for name in known:
@@ -121,8 +136,8 @@ def followed(use: Use, wrote: Mapping[str, Certainty], known: Iterable[str]) -> 
         if name in GENERATORS:
             if name in wrote and not use.facts.effects.seeds_first:
                 reads[name] = "possible" if use.seeds else "certain"
-        elif prefix == "env" and rest in use.variables:
-            reads[name] = "certain"
+        elif prefix == "env" and (rest in use.variables or use.starts):
+            reads[name] = "certain" if rest in use.variables else "possible"
         elif (prefix == "module" and rest in use.packages) or (name == PATH and use.facts.analysis.imports) or (name == CWD and use.opens):
             reads[name] = "possible"
     return reads, writes
@@ -157,7 +172,8 @@ def _set_by_code(facts: Facts, namespace: Mapping[str, Any]) -> Iterator[str]:
     for name in facts.effects.settings:
         value = namespace.get(name)
         shared = type(value) in (types.ModuleType, types.FunctionType) or issubclass(type(value), type)
-        if shared and (package := package_of(value)) not in ("", "__main__", "builtins"):
+        package = package_of(value)
+        if shared and package not in ("", "__main__") and (package != "builtins" or type(value) is types.ModuleType):
             yield package
 
 
@@ -180,3 +196,12 @@ def package_of(value: Any) -> str:
 def modules_in(names: Iterable[str], namespace: Mapping[str, Any]) -> list[types.ModuleType]:
     """The modules that some names are bound to."""
     return [value for name in names if type(value := namespace.get(name)) is types.ModuleType]
+
+
+def handles(values: Iterable[Any]) -> list[str]:
+    """The paths of the files that are open for writing among some values."""
+    opened = [value for value in values if type(value) in _HANDLES and not value.closed]
+    return [value.name for value in opened if value.writable() and type(value.name) is str]
+
+
+_HANDLES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.FileIO)

@@ -6,14 +6,15 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.capture import audit, files, state
-from mlops_nb.capture.environment import variable_digests, variables_read
+from mlops_nb.capture import audit, files, places
+from mlops_nb.capture.environment import variable_digests
+from mlops_nb.capture.gather import Scene, columns_made, columns_of, effect_of, variables_of
 from mlops_nb.capture.lineage import Effect, History
 from mlops_nb.capture.observe import Look, Observed, is_shells, keep_reach, look_before, observe, shadowed_builtins, type_name
 from mlops_nb.capture.reach import Reach
@@ -23,10 +24,10 @@ from mlops_nb.config import find_layout
 from mlops_nb.errors import MlopsError, NotebookError
 from mlops_nb.hashing import FileHasher, source_crc
 from mlops_nb.notebook.analysis import facts_of_cell
-from mlops_nb.notebook.cells import cell_ids, parse_cell, plain_python, source_id
+from mlops_nb.notebook.cells import cell_ids, parse_cell, source_id
 from mlops_nb.notebook.flow import Facts
 from mlops_nb.notebook.scopes import BUILTINS
-from mlops_nb.records import Cell, CellRun, Certainty, Edge, FileUse, now_text
+from mlops_nb.records import Cell, CellRun, Edge, FileUse, now_text
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
@@ -40,8 +41,7 @@ SETTLE_SECONDS = 120.0
 DIGEST_SECONDS = 0.002  # for all values of one run
 DIGEST_BUDGET = 1 << 19
 MAX_EXECUTED = 1000  # texts run as code in one cell
-_RESULTS = frozenset({"_", "__", "___"})
-_OUTPUTS = _RESULTS | {"Out", "In"}
+_OUTPUTS = frozenset({"_", "__", "___", "Out", "In"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class _Running:
     clock: float
     executed: list[CodeType]
     late: Mapping[str, str]
+    columns: Mapping[str, tuple[str, ...]]
 
 
 class Watcher:
@@ -93,6 +94,7 @@ class Watcher:
     def start(self) -> None:
         """Hook into the shell; a cell that runs now (it loads the extension) is watched from here on."""
         files.install()
+        places.install()
         audit.subscribe("exec", self._executed)
         self._look_around()
         self.shell.events.register("pre_run_cell", self._pre_run_cell)
@@ -156,6 +158,7 @@ class Watcher:
         cell = _parsed(info, self.notebook)
         facts = facts_of_cell(cell, shadowed=shadowed_builtins(namespace, hidden, BUILTINS) | _OUTPUTS)
         look, resolved = look_before(namespace, hidden, facts, self._reach)
+        places.start()
         files.start()
         self._running = _Running(
             info=info,
@@ -168,6 +171,7 @@ class Watcher:
             clock=time.perf_counter(),
             executed=[],
             late=late,
+            columns=columns_of(namespace, facts.analysis.uses | facts.analysis.mutates),
         )
 
     def _changed_meanwhile(self, namespace: dict[str, Any], hidden: Mapping[str, Any]) -> dict[str, str]:
@@ -192,9 +196,15 @@ class Watcher:
         """Text that the user's code runs as code: its names are those of the running cell."""
         frame = sys._getframe(3)  # noqa: SLF001 (past the audit hook: who calls exec)
         code = args[0]
-        ours = frame.f_globals is self.shell.user_ns and type(code) is CodeType and code.co_filename != "<mlops_nb>"
+        ours = self._is_users(frame) and type(code) is CodeType and code.co_filename != "<mlops_nb>"
         if ours and self._running is not None and len(self._running.executed) < MAX_EXECUTED:
             self._running.executed.append(code)
+
+    def _is_users(self, frame: FrameType) -> bool:
+        """Whether the user's code calls exec in `frame`, or has IPython run a cell or a script."""
+        if frame.f_globals is self.shell.user_ns:
+            return True
+        return frame.f_code.co_name in ("run_code", "execfile") and any(f.f_globals is self.shell.user_ns for f in _above(frame))
 
     def _end(self, result: "ExecutionResult | None") -> None:
         running = self._running
@@ -207,13 +217,13 @@ class Watcher:
             return  # the cell forked, and this is the child
         error = _error_text(result)
         used = files.uses(opened, self.places)
-        seen = self._seen(running, failed=bool(error))
-        effect = self._effect(running, seen, used, result)
+        scene = self._scene(running, used, result, failed=bool(error))
+        effect = effect_of(scene, self.shell.user_ns)
         count = (result.execution_count if result else None) or self.shell.execution_count - 1
-        run = self._run(running, seen, effect, used=used, seconds=seconds, error=error, count=count)
+        run = self._run(running, scene, effect, seconds=seconds, error=error, count=count)
         self._positions.refresh(self._history)
         edges = self._history.add(run, effect)
-        keep_reach(self._reach, self.shell.user_ns, seen)
+        keep_reach(self._reach, self.shell.user_ns, scene.seen)
         self._left = self.shell.user_ns.copy()
         self._delivery.put(run, edges, used)
 
@@ -230,40 +240,24 @@ class Watcher:
             )
         return seen
 
-    def _effect(self, running: _Running, seen: Observed, used: Sequence[tuple[FileUse, str]], result: "ExecutionResult | None") -> Effect:
-        """What the run did, state and files included."""
-        facts, resolved, names = running.facts, running.resolved, running.look.names
-        cell_variables = variables_read(plain_python(running.cell.source) if "env" in running.cell.source else "")
-        use = state.use_of(
-            facts,
-            attributes=resolved.attributes,
-            variables=resolved.variables | cell_variables,
-            values=[names[name] for name in seen.reads if name in names],
-            opens=bool(used) or "cwd" in running.cell.source,
-        )
-        wrote = state.changed(running.look.states, facts, self.shell.user_ns)
-        reads, writes = state.followed(use, wrote, filter(state.is_state, self._history.writers))
-        attributes = facts.effects.attributes | resolved.attributes
-        looked_at = state.files_looked_at(attributes, running.cell.source, self._history.writers)
-        read_files: dict[str, Certainty] = {f"file:{item.path}": "certain" for item, _ in used if item.mode == "read"}
-        written_files: dict[str, Certainty] = {f"file:{item.path}": "certain" for item, _ in used if item.mode == "write"}
-        return Effect(
-            reads={**looked_at, **seen.reads, **reads, **read_files},
-            writes={**seen.writes, **writes, **written_files},
-            deleted=seen.deleted,
-            kept=seen.kept,
-            same=seen.same,
-            absent=seen.absent,
-            outputs=(*sorted(facts.effects.outputs | (facts.analysis.uses & _RESULTS)), *(f"_i{number}" for number in facts.effects.inputs)),
+    def _scene(self, running: _Running, used: Sequence[tuple[FileUse, str]], result: "ExecutionResult | None", *, failed: bool) -> Scene:
+        return Scene(
+            source=running.cell.source,
+            facts=running.facts,
+            resolved=running.resolved,
+            look=running.look,
+            seen=self._seen(running, failed=failed),
+            used=used,
+            noted=places.stop(),
+            known=self._history.writers,
+            root=self.places.root,
             shows=result is not None and result.result is not None,
         )
 
-    def _run(
-        self, running: _Running, seen: Observed, effect: Effect, *, used: Sequence[tuple[FileUse, str]], seconds: float, error: str, count: int
-    ) -> CellRun:
+    def _run(self, running: _Running, scene: Scene, effect: Effect, *, seconds: float, error: str, count: int) -> CellRun:
         self._seq += 1
         cell = running.cell
-        variables = running.resolved.variables | variables_read(plain_python(cell.source) if "env" in cell.source else "")
+        seen, writes = scene.seen, tuple(sorted(name for name in effect.writes if name[:5] != "file:"))
         return CellRun(
             id=uuid.uuid4().hex,
             session_id=self.session_id,
@@ -280,15 +274,16 @@ class Watcher:
             tags=cell.tags,
             step=cell.step,
             reads=tuple(sorted(name for name in effect.reads if name[:5] != "file:")),
-            writes=tuple(sorted(name for name in effect.writes if name[:5] != "file:")),
-            files=tuple(use for use, _ in used),
-            environment=variable_digests(frozenset(variables), os.environ),
+            writes=writes,
+            files=tuple(use for use, _ in scene.used),
+            environment=variable_digests(variables_of(cell.source, scene.resolved), os.environ),
             unchanged=seen.unchanged,
             possible=tuple(sorted(name for name, sure in effect.writes.items() if sure == "possible")),
             kept=seen.kept,
             deletes=tuple(sorted(seen.deleted)),
-            values=self._digests(effect.writes),
+            values=self._digests(writes),
             skipped={**running.late, **seen.skipped},
+            columns=columns_made(cell.source, running.columns, self.shell.user_ns, writes),
         )
 
     def _digests(self, names: Iterable[str]) -> dict[str, str]:
@@ -335,6 +330,12 @@ def _is_below(wanted: FrameType) -> bool:
     while frame is not None and frame is not wanted:
         frame = frame.f_back
     return frame is not None
+
+
+def _above(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def _error_text(result: "ExecutionResult | None") -> str:

@@ -75,15 +75,30 @@ def _seeds_first(tree: ast.Module) -> bool:
 
 def _set_on(node: ast.AST) -> Iterator[str]:
     match node:
-        case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(value=ast.Attribute(), ctx=ast.Store() | ast.Del()):
-            yield root_name(node)
+        case ast.Subscript(value=ast.Attribute(attr="environ")):
+            return  # each variable of the environment is followed by itself
+        case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(value=ast.Attribute() | ast.Call(), ctx=ast.Store() | ast.Del()):
+            yield _source_name(node)
         case ast.Expr(value=ast.Call(func=ast.Attribute(attr=attr) as function, args=arguments)) if _SETTING.match(attr):
-            yield root_name(function)
+            yield _source_name(function)
             yield from (root_name(argument) for argument in arguments[:1])
+        case ast.Call(func=ast.Attribute(attr="umask" | "reload" as attr) as function, args=arguments):
+            yield _source_name(function)
+            yield from (root_name(argument) for argument in arguments[:1] if attr == "reload")
         case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[first, *_]):
             yield root_name(first)
         case ast.Call(func=ast.Name(id=name)) if _SETTING.match(name):
             yield name
+        case ast.FunctionDef(decorator_list=decorators) | ast.ClassDef(decorator_list=decorators):
+            calls = [d.func for d in decorators if isinstance(d, ast.Call) and isinstance(d.func, ast.Attribute)]
+            yield from (_source_name(call) for call in calls if _SETTING.match(call.attr))
+
+
+def _source_name(node: ast.expr) -> str:
+    """The variable that an expression starts from, calls included: `logging` of `logging.getLogger("a").handlers`."""
+    while isinstance(node, ast.Attribute | ast.Subscript | ast.Call):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return root_name(node)
 
 
 def _literal_look(node: ast.AST) -> ast.Call | None:

@@ -1,0 +1,94 @@
+"""What a cell does to places that are no data: folders it makes, links, and source files that another cell imports.
+
+They are edges between cells like files, under the names `file:out/` and `file:made.py`, but no file uses of a run.
+"""
+
+import os
+import sys
+import types
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlops_nb.capture import audit
+from mlops_nb.capture.kinds import namespace_of
+
+MAX_NOTES = 1000
+_WRITING = os.O_WRONLY | os.O_RDWR
+
+
+@dataclass(slots=True)
+class Notes:
+    """Absolute paths: folders end with a slash."""
+
+    made: set[str] = field(default_factory=set)
+    read: set[str] = field(default_factory=set)
+
+
+_notes: Notes | None = None
+
+
+def install() -> None:
+    """Subscribe to the audit events; a second call does nothing."""
+    for event, handler in {"os.mkdir": _on_mkdir, "os.symlink": _on_symlink, "open": _on_open}.items():
+        audit.subscribe(event, handler)
+
+
+def start() -> None:
+    """Forget what was noted and note from now on."""
+    global _notes  # noqa: PLW0603 (the audit hook is the interpreter's)
+    _notes = Notes()
+
+
+def stop() -> Notes:
+    """What was noted since `start`."""
+    global _notes
+    noted, _notes = _notes or Notes(), None
+    return noted
+
+
+def named(paths: Iterable[str], root: Path) -> set[str]:
+    """The names of paths in runs' reads and writes."""
+    top = f"{root}/"
+    return {f"file:{path.removeprefix(top)}" for path in paths}
+
+
+def sources_read(known: Iterable[str], root: Path) -> set[str]:
+    """Of the source files that cells wrote (`file:made.py`), those that a loaded module is from."""
+    wanted = {name for name in known if name.endswith(".py")}
+    if not wanted:
+        return set()
+    loaded: list[Any] = [module for module in sys.modules.copy().values() if type(module) is types.ModuleType]
+    files = {file for module in loaded if type(file := namespace_of(module).get("__file__")) is str}
+    return wanted & named(map(os.path.realpath, files), root)
+
+
+def folders_of(paths: Iterable[str], known: Iterable[str]) -> set[str]:
+    """Of the folders that cells made (`file:out/`), those that hold one of `paths` (as in file uses)."""
+    made = [name for name in known if name.endswith("/")]
+    return {name for name in made if any(path.startswith(name[5:]) for path in paths)} if made else set()
+
+
+def _note(kept: set[str], path: Any, *, folder: bool = False) -> None:
+    name = path if type(path) is str else os.fsdecode(path) if type(path) is bytes else ""
+    if name and len(kept) < MAX_NOTES:
+        kept.add(os.path.realpath(name) + ("/" if folder else ""))
+
+
+def _on_mkdir(args: tuple[Any, ...]) -> None:
+    if _notes is not None:
+        _note(_notes.made, args[0], folder=True)
+
+
+def _on_symlink(args: tuple[Any, ...]) -> None:
+    if _notes is not None:
+        _note(_notes.read, args[0])
+        name = os.path.abspath(os.fsdecode(args[1]))  # noqa: PTH100 (a Path costs ten times as much)
+        _notes.made.add(name)
+
+
+def _on_open(args: tuple[Any, ...]) -> None:
+    path, _, flags = args
+    if _notes is not None and flags & _WRITING and type(path) is str and path.endswith(".py"):
+        _note(_notes.made, path)
