@@ -8,7 +8,7 @@ import os
 import random
 import sys
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -79,7 +79,7 @@ def _marks() -> dict[str, Any]:
 def _numpy_mark(drawn: Any) -> int | str:
     """What tells one state of numpy's global generator from another; its bytes are read where they lie, since a copy costs 40 µs."""
     generator = drawn._bit_generator  # noqa: SLF001 (numpy has no public name for it before 1.24)
-    if type(generator).__name__ != "MT19937":
+    if type(generator) is not sys.modules["numpy.random._mt19937"].MT19937:
         return repr(drawn.get_state(legacy=False)["state"])
     import ctypes
 
@@ -100,7 +100,8 @@ class Use:
     """What a cell does with state, as far as its code and the look before it tell.
 
     It `seeds` a generator, reads `variables` of the environment, uses code of `packages`, `opens` files or asks for the working
-    directory, `starts` other programs, which take the environment along.
+    directory, `starts` other programs, which take the environment along, or asks for `any_variable` by a name
+    made at run time.
     """
 
     facts: Facts
@@ -109,17 +110,20 @@ class Use:
     packages: frozenset[str] = frozenset()
     opens: bool = False
     starts: bool = False
+    any_variable: bool = False
 
 
-def use_of(facts: Facts, *, attributes: Iterable[str], variables: Iterable[str], values: Iterable[Any], opens: bool) -> Use:
+def use_of(facts: Facts, *, attributes: Iterable[str], variables: Collection[str], values: Iterable[Any], opens: bool) -> Use:
     """The use of state of a cell: `attributes` are the names that the functions it uses look up, `values` what its names are bound to."""
+    asked = {*facts.effects.attributes, *attributes}
     return Use(
         facts,
         seeds=facts.effects.seeds or any(map(is_seed, attributes)),
         variables=frozenset(variables),
         packages=frozenset(map(package_of, values)) | {root(module) for module in facts.analysis.imports.values()},
         opens=opens,
-        starts=not _STARTS.isdisjoint({*facts.effects.attributes, *attributes}),
+        starts=not _STARTS.isdisjoint(asked),
+        any_variable=not variables and not {"environ", "getenv"}.isdisjoint(asked),
     )
 
 
@@ -136,7 +140,7 @@ def followed(use: Use, wrote: Mapping[str, Certainty], known: Iterable[str]) -> 
         if name in GENERATORS:
             if name in wrote and not use.facts.effects.seeds_first:
                 reads[name] = "possible" if use.seeds else "certain"
-        elif prefix == "env" and (rest in use.variables or use.starts):
+        elif prefix == "env" and (rest in use.variables or use.starts or use.any_variable or (name in wrote and rest not in os.environ)):
             reads[name] = "certain" if rest in use.variables else "possible"
         elif (prefix == "module" and rest in use.packages) or (name == PATH and use.facts.analysis.imports) or (name == CWD and use.opens):
             reads[name] = "possible"
@@ -199,9 +203,9 @@ def modules_in(names: Iterable[str], namespace: Mapping[str, Any]) -> list[types
 
 
 def handles(values: Iterable[Any]) -> list[str]:
-    """The paths of the files that are open for writing among some values."""
-    opened = [value for value in values if type(value) in _HANDLES and not value.closed]
-    return [value.name for value in opened if value.writable() and type(value.name) is str]
+    """The paths of the files that were opened for writing among some values."""
+    opened = [value for value in values if type(value) in _HANDLES]
+    return [value.name for value in opened if type(value.name) is str and not set("wax+").isdisjoint(str(getattr(value, "mode", "")))]
 
 
 _HANDLES = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom, io.FileIO)
