@@ -4,17 +4,18 @@ import os
 import queue
 import sys
 import threading
-import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import getpid
 from pathlib import Path
-from types import CodeType, FrameType
+from time import perf_counter
+from types import CodeType, FrameType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.capture import audit, files, places
 from mlops_nb.capture.environment import variable_digests
 from mlops_nb.capture.gather import Scene, columns_made, columns_of, effect_of, variables_of
+from mlops_nb.capture.kinds import bases_of, entries_of, is_own, module_of
 from mlops_nb.capture.lineage import Effect, History
 from mlops_nb.capture.observe import Look, Observed, is_shells, keep_reach, look_before, observe, shadowed_builtins, type_name
 from mlops_nb.capture.reach import Reach
@@ -42,6 +43,9 @@ DIGEST_SECONDS = 0.002  # for all values of one run
 DIGEST_BUDGET = 1 << 19
 MAX_EXECUTED = 1000  # texts run as code in one cell
 _OUTPUTS = frozenset({"_", "__", "___", "Out", "In"})
+_NAME = type.__dict__["__name__"].__get__
+_ARGS = BaseException.__dict__["args"].__get__
+_random_bytes = os.urandom  # bound here, as the clock is: the user may patch them
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Watcher:
         self._hasher = FileHasher()
         self._reach = Reach()
         self._left: dict[str, Any] | None = None  # the namespace as the latest run left it
-        self._process = os.getpid()
+        self._process = getpid()
 
     @property
     def history(self) -> History:
@@ -126,22 +130,27 @@ class Watcher:
 
     def _guarded(self, step: Callable[[Any], None], argument: Any) -> None:
         try:
-            step(argument)
+            self._stepped(step, argument)
         except KeyboardInterrupt:
-            self._forget()
             raise
         except BaseException as error:  # noqa: BLE001 (the user's cell comes first, whatever this is)
-            self._forget()
             self._failed(error)
+
+    def _stepped(self, step: Callable[[Any], None], argument: Any) -> None:
+        try:
+            step(argument)
+        except BaseException:
+            self._forget()
+            raise
 
     def _failed(self, error: BaseException) -> None:
         self.failures += 1
         if self.failures == MAX_FAILURES:
-            self.stop()
-            what = type(error).__name__
-            sys.stderr.write(
-                f"mlops_nb: cells are no longer recorded in this session: watching failed {MAX_FAILURES} times, last with {what}: {error}\n"
-            )
+            try:
+                self.stop()
+            except BaseException as another:  # noqa: BLE001 (the hooks are off by then)
+                error = another
+            _say(f"cells are no longer recorded in this session: watching failed {MAX_FAILURES} times, last with {_words(error)}")
 
     def _forget(self) -> None:
         self._running = None
@@ -151,7 +160,7 @@ class Watcher:
         if self._running is not None and _is_below(self._running.frame):
             return  # a run inside a run
         self._forget()
-        if info.silent or not info.store_history or os.getpid() != self._process:
+        if info.silent or not info.store_history or getpid() != self._process:
             return
         namespace, hidden = self.shell.user_ns, self.shell.user_ns_hidden
         late = self._changed_meanwhile(namespace, hidden)
@@ -168,7 +177,7 @@ class Watcher:
             look=look,
             resolved=resolved,
             started=now_text(),
-            clock=time.perf_counter(),
+            clock=perf_counter(),
             executed=[],
             late=late,
             columns=columns_of(namespace, facts.analysis.uses | facts.analysis.mutates),
@@ -179,7 +188,8 @@ class Watcher:
         left, self._left = self._left, None
         if left is None:
             return {}
-        late = {name: value for name, value in namespace.copy().items() if left.get(name, left) is not value and not is_shells(name, hidden)}
+        now = {name: value for name, value in namespace.copy().items() if type(name) is str}
+        late = {name: value for name, value in now.items() if left.get(name, left) is not value and not is_shells(name, hidden)}
         if late:
             self._history.changed_since(late)
             for name, value in late.items():
@@ -210,10 +220,10 @@ class Watcher:
         running = self._running
         if running is None or (result is not None and result.info is not running.info):
             return
-        seconds = time.perf_counter() - running.clock
+        seconds = perf_counter() - running.clock
         opened = files.stop()
         self._running = None
-        if os.getpid() != self._process:
+        if getpid() != self._process:
             return  # the cell forked, and this is the child
         error = _error_text(result)
         used = files.uses(opened, self.places)
@@ -259,7 +269,7 @@ class Watcher:
         cell = running.cell
         seen, writes = scene.seen, tuple(sorted(name for name in effect.writes if name[:5] != "file:"))
         return CellRun(
-            id=uuid.uuid4().hex,
+            id=_random_bytes(16).hex(),
             session_id=self.session_id,
             seq=self._seq,
             notebook=self.notebook,
@@ -289,10 +299,10 @@ class Watcher:
     def _digests(self, names: Iterable[str]) -> dict[str, str]:
         """Digests of the values a run left, as far as there is time."""
         namespace = self.shell.user_ns
-        deadline = time.perf_counter() + DIGEST_SECONDS
+        deadline = perf_counter() + DIGEST_SECONDS
         found = {}
         for name in names:
-            if name in namespace and time.perf_counter() < deadline and (digest := value_digest(namespace[name], budget=DIGEST_BUDGET)):
+            if name in namespace and perf_counter() < deadline and (digest := value_digest(namespace[name], budget=DIGEST_BUDGET)):
                 found[name] = digest
         return found
 
@@ -345,11 +355,34 @@ def _error_text(result: "ExecutionResult | None") -> str:
     error = result.error_before_exec or result.error_in_exec
     if error is None:
         return ""
-    name = type(error).__name__
-    try:
-        return f"{name}: {error}"[:MAX_ERROR]
-    except Exception:  # noqa: BLE001 (an exception of the user's whose __str__ fails)
+    return _words(error)[:MAX_ERROR]
+
+
+def _words(error: BaseException) -> str:
+    """`Type: message`; the type alone where the message is for code of the user's to say."""
+    kind = type(error)
+    name: str = _NAME(kind)
+    how = next(own["__str__"] for base in bases_of(kind) if "__str__" in (own := entries_of(base)))
+    if (type(how) is FunctionType and is_own(how)) or any(map(_is_users, _ARGS(error))):
         return name
+    try:
+        return f"{name}: {error!s}"
+    except Exception:  # noqa: BLE001 (a library's, made without what its words need)
+        return name
+
+
+def _is_users(value: Any) -> bool:
+    """Whether a value, or an item right inside it, is an instance of a class of the notebook."""
+    items = value if type(value) in (list, tuple, set, frozenset) else value.values() if type(value) is dict else ()
+    return any(module_of(type(item)) == "__main__" for item in (value, *items))
+
+
+def _say(line: str) -> None:
+    """One line on stderr, which the user may have closed or taken away."""
+    try:
+        sys.stderr.write(f"mlops_nb: {line}\n")
+    except Exception:  # noqa: BLE001 (there is nobody to tell)
+        return
 
 
 class _Delivery:
