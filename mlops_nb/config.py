@@ -19,13 +19,14 @@ class Settings:
     """The settings of `[tool.mlops_nb]`.
 
     `features` and `pipelines` are folders beside the notebooks' root, `kernel` a kernel's name ('' = the notebook's own),
-    `step_timeout` seconds for one cell of a step (0 = none).
+    `step_timeout` seconds for one cell of a step (0 = none), `warnings` whether a kernel says on stderr which cells ran out of order.
     """
 
     features: str = "features"
     pipelines: str = "pipelines"
     kernel: str = ""
     step_timeout: float = 0.0
+    warnings: bool = False
 
 
 @dataclass(frozen=True, slots=True)

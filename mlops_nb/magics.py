@@ -1,4 +1,4 @@
-"""The IPython face: `%load_ext mlops_nb` starts capture and registers %%step, %%feature, %%test, %model and %mlops.
+"""The IPython face: `%load_ext mlops_nb` starts capture and registers %%step, %%feature, %%test, %model, %lineage and %mlops.
 
 Each magic reads its line and hands over to the Project; nothing is decided here.
 """
@@ -16,18 +16,21 @@ from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, 
 from IPython.display import display
 
 from mlops_nb.capture.files import unseen
-from mlops_nb.capture.watch import Watcher
+from mlops_nb.capture.watch import MAX_FAILURES, Watcher
 from mlops_nb.cli import Session as CommandSession
 from mlops_nb.cli import cli
+from mlops_nb.cli import lineage as questions
 from mlops_nb.config import STEP_VARIABLE
-from mlops_nb.display import Report
-from mlops_nb.errors import BadInput, MlopsError
+from mlops_nb.display import Report, counted
+from mlops_nb.errors import BadInput, MlopsError, NotStorable
 from mlops_nb.notebook.cells import help_text, parse_cell, plain_python
 from mlops_nb.project import Project, new_id, unknown_variable
 from mlops_nb.project.panel import DELTA_MIME, DISPLAY_ID, delta_payload
 from mlops_nb.records import Cell, CellRun, CellView, Edge
 
 if TYPE_CHECKING:
+    import click
+
     from mlops_nb.project.lineage import Lineage
 
 _ATTRIBUTE = "_mlops_nb"
@@ -58,6 +61,9 @@ class Loaded:
         self.seq = 0
         self.told: dict[str, CellView] = {}
         self.warned = False
+        self.headless = "MLOPS_NB_RUN" in project.environ
+        self.warnings = project.settings.warnings and not self.headless
+        self.off_since = 0  # the execution that stopped recording
         self.info: ExecutionInfo | None = None
 
     def start(self) -> None:
@@ -82,6 +88,8 @@ class Loaded:
         """Record a cell run and tell the panel which cells look different now."""
         self.session.on_run(run, edges)
         self.warn_once()
+        if self.warnings:
+            self.warn_of(run)
         if getattr(self.shell, "kernel", None) is not None:
             self.publish()
 
@@ -106,6 +114,52 @@ class Loaded:
         if not status.on and not self.warned:
             sys.stderr.write(f"mlops_nb: recording is off: {status.reason}\n")
         self.warned = not status.on
+
+    def warn_of(self, run: CellRun) -> None:
+        """One line on stderr where a cell has just run and is stale already: what it read is not what a run from top to bottom gives."""
+        view = self.watcher.history.views()[run.cell_id]
+        if view.state == "stale":
+            sys.stderr.write(f"mlops_nb: [{run.execution_count}] {view.reason} (%lineage warn off ends these lines)\n")
+
+    def warn(self, *, on: bool) -> str:
+        """Start or stop such warnings; headless runs stay quiet."""
+        self.warnings = on and not self.headless
+        if on and self.headless:
+            return "Warnings stay off in a headless run."
+        return "Cells that run out of order are told on stderr from now on." if on else "No more warnings; the panel shows what is stale."
+
+    def watch(self, *, on: bool) -> str:
+        """Start or stop recording in this kernel, and say what that means."""
+        here = self.shell.execution_count
+        if self.watcher.failures >= MAX_FAILURES:
+            return "Recording has ended because watching failed; it is on again in a new kernel."
+        if on == (not self.off_since):
+            return "Cells are being recorded." if on else f"Recording has been off since [{self.off_since}]."
+        if not on:
+            self.off_since = here
+            self.watcher.stop()
+            return "Cells are no longer recorded: what they make has no known origin. %lineage on starts again."
+        unseen, self.off_since = here - self.off_since - 1, 0
+        self.watcher.start()
+        return (
+            f"Cells are recorded again. {counted(unseen, 'cell')} ran unseen{'; what they may have changed is possible, not certain' * bool(unseen)}."
+        )
+
+    def pin(self, name: str) -> str:
+        """Store the present value of `name`, so that a verification can compare it within a tolerance; what came of it, in words."""
+        from mlops_nb.project.verify import pin
+
+        if name not in self.shell.user_ns or self.by_hand:
+            return f"{name} is not stored: {NOT_REGISTERED if self.by_hand else 'it is no variable'}"
+        writer = self.watcher.history.writers[name][-1][0]
+        try:
+            ref = pin(self.project, self.session.notebook, name, self.shell.user_ns[name], writer)
+        except NotStorable as error:
+            return f"Its value is not stored ({error.message}), so mlops-nb verify {name} compares digests."
+        status = self.project.registry.status()
+        if not status.on:
+            return f"{name} is not stored: recording is off: {status.reason}"
+        return f"Its value is stored ({ref.kind}, {ref.size:,} bytes): mlops-nb verify {name} runs these cells again and compares."
 
     @property
     def lineage(self) -> "Lineage":
@@ -248,34 +302,38 @@ class MlopsMagics(Magics):
 
         `%mlops --help` lists the commands. With `--json` the answer is Python lists and dicts, to be used in the next cell as `_`.
         """
-        return run_command(_words(line), self.loaded.project)
+        return run_command(cli, _words(line, "%mlops") or ["--help"], CommandSession(project=self.loaded.project), "%mlops")
+
+    @line_magic
+    def lineage(self, line: str) -> Any:
+        """What made a value, what is stale, what to run again: in this kernel, up to the cell before."""
+        return run_command(questions.of_kernel, questions.words_of(_words(line, "%lineage")), questions.KernelSession(self.loaded), "%lineage")
 
 
-def _words(line: str) -> list[str]:
+def _words(line: str, magic: str) -> list[str]:
     try:
         return shlex.split(line)
     except ValueError as error:
-        raise BadInput(f"{str(error).lower()} in: {line}", where="%mlops") from None
+        raise BadInput(f"{str(error).lower()} in: {line}", where=magic) from None
 
 
-def run_command(arguments: Sequence[str], project: Project) -> Any:
-    """Run a command of `mlops-nb` on `project`; its report comes back for rich display (with `--json` its data), a failed one is shown and raised."""
+def run_command(commands: "click.Group", arguments: Sequence[str], session: CommandSession, magic: str) -> Any:
+    """Run one of `commands`; its report comes back for rich display (with `--json` its data), a failed one is shown and raised."""
     import click
 
-    session = CommandSession(project=project)
     try:
         with unseen():  # what a command reads is not the cell's data
-            report = cli.main(list(arguments) or ["--help"], prog_name="%mlops", standalone_mode=False, obj=session)
+            report = commands.main(list(arguments), prog_name=magic, standalone_mode=False, obj=session)
     except click.ClickException as error:
-        raise BadInput(error.format_message(), where="%mlops") from None
+        raise BadInput(error.format_message(), where=magic) from None
     except click.Abort:
-        raise MlopsError(f"%mlops {shlex.join(arguments)} was interrupted") from None
+        raise MlopsError(f"{magic} {shlex.join(arguments)} was interrupted") from None
     if not isinstance(report, Report):
         return None
     answer = report.data if session.as_json else report
     if report.exit_code:
         display(answer)  # type: ignore[no-untyped-call]
-        raise MlopsError(f"%mlops {shlex.join(arguments)} ended with exit code {report.exit_code}")
+        raise MlopsError(f"{magic} {shlex.join(arguments)} ended with exit code {report.exit_code}")
     return answer
 
 
@@ -375,3 +433,4 @@ def unload(shell: InteractiveShell) -> None:
 for _kind in ("feature", "test"):
     getattr(MlopsMagics, _kind).__doc__ += "\n\n" + help_text(_kind)
 MlopsMagics.step.__doc__ = (MlopsMagics.step.__doc__ or "") + "\n\n" + help_text("step")
+MlopsMagics.lineage.__doc__ = (MlopsMagics.lineage.__doc__ or "") + "\n\n" + questions.help_text()

@@ -20,6 +20,7 @@ from mlops_nb.capture.lineage import Effect, History
 from mlops_nb.capture.observe import Look, Observed, is_shells, keep_reach, look_before, observe, shadowed_builtins, type_name
 from mlops_nb.capture.reach import Reach
 from mlops_nb.capture.resolve import Resolved, take_in
+from mlops_nb.capture.unwatched import writers_left
 from mlops_nb.capture.values import value_digest
 from mlops_nb.config import find_layout
 from mlops_nb.errors import MlopsError, NotebookError
@@ -87,6 +88,7 @@ class Watcher:
         self._hasher = FileHasher()
         self._reach = Reach()
         self._left: dict[str, Any] | None = None  # the namespace as the latest run left it
+        self._missed = False  # whether cells may have run since then with nobody watching
         self._process = getpid()
 
     @property
@@ -117,7 +119,10 @@ class Watcher:
         for event, hook in (("pre_run_cell", self._pre_run_cell), ("post_run_cell", self._post_run_cell)):
             if hook in self.shell.events.callbacks[event]:
                 self.shell.events.unregister(event, hook)
+        if self._running is not None:
+            self._left = dict(self._running.look.names)
         self._forget()
+        self._missed = True
         self._delivery.settle()
 
     # --- hooks ---
@@ -190,10 +195,13 @@ class Watcher:
             return {}
         now = {name: value for name, value in namespace.copy().items() if type(name) is str}
         late = {name: value for name, value in now.items() if left.get(name, left) is not value and not is_shells(name, hidden)}
-        if late:
+        if self._missed:
+            self._missed = False
+            self._history.writers = writers_left(self._history.writers, self._history.runs, now, late)
+        elif late:
             self._history.changed_since(late)
-            for name, value in late.items():
-                self._reach.look(name, value)
+        for name, value in late.items():
+            self._reach.look(name, value)
         return {name: type_name(value) for name, value in late.items()}
 
     def _look_around(self) -> None:

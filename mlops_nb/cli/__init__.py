@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "runs": ("mlops_nb.cli.pipelines", "runs", "List the runs."),
     "show": ("mlops_nb.cli.pipelines", "show", "Show one run with its steps."),
     "notebook": ("mlops_nb.cli.notebooks", "notebook", "Show a notebook's cells with their states."),
+    "lineage": ("mlops_nb.cli.lineage", "lineage", "What made a value, what is stale, what to run again."),
     "verify": ("mlops_nb.cli.verify", "verify", "Run the cells behind a value again and compare."),
     "feature": ("mlops_nb.cli.features", "feature", "Feature views: list, show, search."),
     "test": ("mlops_nb.cli.tests", "test", "Run the registered tests again."),
