@@ -36,6 +36,7 @@ from mlops_nb.capture.kinds import (
     is_plain,
     module_of,
     namespace_of,
+    offset_of,
     slots_of,
 )
 
@@ -126,6 +127,8 @@ class _Walk:
                 break
         if not self.instance(value, kind, depth):
             self.opaque(value, kind, depth)
+        elif not flags_of(kind) & HEAP_TYPE and not offset_of(kind):
+            self.whole &= kind is types.SimpleNamespace  # what a type in C shows of its members is not all there is
 
     # --- built-in containers ---
 
@@ -257,9 +260,6 @@ class _Walk:
         if kind in COUNTED:
             self.parts.append(operator.length_hint(value, -1))
             return
-        if any(module_of(base) == "_ctypes" for base in bases_of(kind)):
-            self.buffer(memoryview(value).cast("B"))
-            return
         self.whole = False
         self.moves |= module_of(kind).partition(".")[0] in DRAWN_FROM or any("__next__" in entries_of(base) for base in bases_of(kind))
 
@@ -312,11 +312,8 @@ class _Walk:
         numpy = sys.modules["numpy"]
         plain = numpy.ndarray.view(value, numpy.ndarray)
         self.parts.append(hash((plain.shape, plain.dtype.str)))
-        if plain.base is not None:
-            self.seen.add(id(plain.base))
-            self.seen.add(id(getattr(value, "base", None)) if type(value) is numpy.ndarray else id(plain.base))
-            if type(plain.base) is memoryview:
-                self.seen.add(id(plain.base.obj))
+        base = numpy.ndarray.base.__get__(value)
+        self.seen.update(map(id, (base, plain.base) if type(base) is not memoryview else (base, base.obj)) if base is not None else ())
         if not self.contents and not plain.dtype.hasobject:
             return
         if plain.dtype.hasobject:
@@ -413,6 +410,11 @@ def _arrow_buffers(walk: _Walk, chunked: Any) -> None:
                 walk.buffer(memoryview(buffer))
 
 
+def _ctypes(walk: _Walk, value: Any, _kind: type, _depth: int) -> bool:
+    walk.buffer(memoryview(value).cast("B"))
+    return True
+
+
 def _random(walk: _Walk, value: Any, kind: type, _depth: int) -> bool:
     if kind is not random.Random:
         return False
@@ -446,4 +448,9 @@ _READERS: dict[type, Callable[[_Walk, Any, int], None]] = {
     types.CoroutineType: _Walk.generator,
     types.AsyncGeneratorType: _Walk.generator,
 }
-_LIBRARIES: tuple[tuple[str, Callable[[_Walk, Any, type, int], bool]], ...] = (("numpy", _numpy), ("pandas", _pandas), ("random", _random))
+_LIBRARIES: tuple[tuple[str, Callable[[_Walk, Any, type, int], bool]], ...] = (
+    ("numpy", _numpy),
+    ("pandas", _pandas),
+    ("random", _random),
+    ("_ctypes", _ctypes),
+)

@@ -51,7 +51,7 @@ class Scene:
 def effect_of(scene: Scene, namespace: Mapping[str, Any]) -> Effect:
     """What the run did, with how sure each name is."""
     seen, facts = scene.seen, scene.facts
-    reads, writes = state.followed(_use(scene), state.changed(scene.look.states, facts, namespace), filter(state.is_state, scene.known))
+    reads, writes = state.followed(_use(scene), state.changed(scene.look.states, facts, namespace), scene.known)
     held = _held(scene)
     return Effect(
         reads={**state.files_looked_at(scene.attributes, scene.source, scene.known), **held, **seen.reads, **reads, **_places_read(scene)},

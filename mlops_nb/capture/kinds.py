@@ -95,7 +95,7 @@ def closure_of(function: types.FunctionType) -> list[Any]:
 # A metaclass of the user's may answer for `kind.__module__` and the like; type's own descriptors do not ask it.
 _MRO = type.__dict__["__mro__"].__get__
 _MODULE = type.__dict__["__module__"].__get__
-_OFFSET = type.__dict__["__dictoffset__"].__get__
+offset_of = type.__dict__["__dictoffset__"].__get__
 _DICT = type.__dict__["__dict__"].__get__
 flags_of = type.__dict__["__flags__"].__get__
 namespace_of = vars(types.ModuleType)["__dict__"].__get__
@@ -123,7 +123,7 @@ def entries_of(kind: type) -> Mapping[str, Any]:
 
 def attributes_of(value: Any, kind: type) -> dict[str, Any] | None:
     """An instance's `__dict__` itself; None where it has none, or its class hides it."""
-    if not _OFFSET(kind):
+    if not offset_of(kind):
         return None
     for base in bases_of(kind):
         entry = entries_of(base).get("__dict__")

@@ -230,11 +230,12 @@ class _Judge:
         if run.status == "ok":
             self.first.setdefault(run.cell_id, number)
         self.behind[run.id] = self._behind([edge for edge in edges if edge.from_run in self.by_id])
+        before = self.latest.get(run.cell_id)
         self._index(run)
         rewritten = set(names_written(run)) - set(run.unchanged)
         for name in rewritten:
             self.rewrites.setdefault(name, _Rewrites()).add(run, number)
-        for cell in {run.cell_id} | self.dependents.get(run.cell_id, set()) | self._reached(run, rewritten):
+        for cell in {run.cell_id} | self.dependents.get(run.cell_id, set()) | self._reached(run, rewritten) | self._let_down(before):
             self.direct.pop(cell, None)  # to be judged again
 
     def _index(self, run: CellRun) -> None:
@@ -253,7 +254,12 @@ class _Judge:
 
     def _reached(self, run: CellRun, names: Iterable[str]) -> set[str]:
         """The cells that read one of `names`, which `run` wrote, from where that counts."""
-        return {cell for name in names for cell in self.readers.get(name, ()) if self._counts(run, name, self.latest[cell])}
+        readers = {(name, cell) for name in names for cell in self.readers.get(name, ()) if cell in self.direct}
+        return {cell for name, cell in readers if self._counts(run, name, self.latest[cell])}
+
+    def _let_down(self, before: CellRun | None) -> set[str]:
+        """The cells that read what the cell's run before wrote: that run no longer stands between any two."""
+        return {cell for name in names_written(before) for cell in self.readers.get(name, ())} if before else set()
 
     def _behind(self, edges: Sequence[Edge]) -> _Behind:
         if not edges:

@@ -1,14 +1,14 @@
 """What one run of a cell did to the namespace: a look before it, a look after it, and the code in between."""
 
 import re
-import time
 import types
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from time import thread_time
 from typing import Any
 
-from mlops_nb.capture import state
+from mlops_nb.capture import names, state
 from mlops_nb.capture.fingerprint import Fingerprint, fingerprint
 from mlops_nb.capture.kinds import SCALARS, is_own, is_plain, module_of
 from mlops_nb.capture.reach import Reach
@@ -111,7 +111,8 @@ def observe(before: Look, namespace: dict[str, Any], hidden: Mapping[str, Any], 
     """Compare the namespace after a run with the look before it."""
     known = before.names
     now = namespace.copy()
-    moved = [name for name, value in now.items() if known.get(name, _MISSING) is not value and not is_shells(name, hidden)]
+    changed_names, gone = names.moved(known, now)
+    moved = [name for name in changed_names if not is_shells(name, hidden)]
     bound = [name for name in moved if not _is_same(known.get(name, _MISSING), now[name])]
     doubtful = [name for name in moved if name not in bound and not _is_proved(known[name], now[name])]
     again = [] if failed else [name for name in facts.always if name in now and name not in bound and not is_shells(name, hidden)]
@@ -127,7 +128,7 @@ def observe(before: Look, namespace: dict[str, Any], hidden: Mapping[str, Any], 
         reads=reads,
         writes={**{name: sure for name, sure in changed.items() if not is_shells(name, hidden)}, **writes},
         unchanged=tuple(sorted(unchanged)),
-        deleted=tuple(name for name in known.keys() - now.keys() if not is_shells(name, hidden)),
+        deleted=tuple(name for name in gone if not is_shells(name, hidden)),
         kept=kept,
         same=same,
         absent=tuple(sorted((facts.analysis.uses | facts.analysis.looked_up) - known.keys())),
@@ -164,7 +165,9 @@ def _changed(
         whole = old is not None and new is not None and old.whole and new.whole
         if old and new and old.digest != new.digest:
             found[name] = "certain"
-        elif not whole and not is_plain(namespace[name]) and (name in handed or (old is not None and old.moves and name not in before.alike)):
+        elif (
+            not whole and not is_plain(namespace[name]) and (old is None or new is None or name in handed or (old.moves and name not in before.alike))
+        ):
             found[name] = "possible"
         if not whole and (old is None or new is None or name in handed):
             skipped[name] = type_name(namespace[name])
@@ -200,22 +203,22 @@ def _unseen_with(found: Mapping[str, Certainty], before: Look, after: Mapping[st
 def _prints(namespace: Mapping[str, Any], names: Iterable[str]) -> dict[str, Fingerprint | None]:
     """Fingerprints of what can change in place; None where time ran out."""
     found: dict[str, Fingerprint | None] = {}
-    deadline = time.perf_counter() + LOOK_SECONDS
+    deadline = thread_time() + LOOK_SECONDS
     for name in names:
         if not is_plain(namespace[name]):
-            found[name] = fingerprint(namespace[name]) if time.perf_counter() < deadline else None
+            found[name] = fingerprint(namespace[name]) if thread_time() < deadline else None
     return found
 
 
 def keep_reach(reach: Reach, namespace: Mapping[str, Any], seen: Observed) -> None:
     """Bring the index up to date with what a run bound, changed and deleted, as far as time allows."""
-    deadline = time.perf_counter() + LOOK_SECONDS
+    deadline = thread_time() + LOOK_SECONDS
     for name in seen.deleted:
         reach.drop(name)
     for name in {*seen.bound, *(name for name in seen.writes if name not in seen.unchanged)}:
         if name not in namespace:
             continue
-        if time.perf_counter() < deadline:
+        if thread_time() < deadline:
             reach.look(name, namespace[name])
         else:
             reach.drop(name)

@@ -96,7 +96,7 @@ def resolve(asked: Asked, namespace: dict[str, Any]) -> Resolved:
     wanted = set(asked.attributes)
     while True:
         found = Resolved(wanted=wanted | ({"*"} if "getattr" in wanted else set()))
-        for name in sorted(asked.uses & namespace.keys()):
+        for name in sorted(name for name in asked.uses if name in namespace):
             _follow(found, [(name, name in asked.calls)], namespace, every=name in asked.out)
         if not found.met_class or found.attributes <= wanted:
             return found
@@ -125,7 +125,7 @@ def _follow(found: Resolved, todo: list[tuple[str, bool]], namespace: dict[str, 
         for code in reader.codes(namespace[name], seen):
             names = names_of(code)
             if called and type(namespace[name]) is types.FunctionType:
-                found.certain |= names.first & namespace.keys()
+                found.certain |= {n for n in names.first if n in namespace}
             todo += [(n, False) for n in sorted(_take_in(found, names, namespace))]
 
 

@@ -24,6 +24,7 @@ from mlops_nb.notebook.structures import change_any
 from mlops_nb.notebook.syntax import parse
 from mlops_nb.records import CellRun, Edge
 
+_PREFIXED = re.compile(r"[a-z]+:")
 _OUTPUT = re.compile(r"Out|_+|_i?\d+")
 
 
@@ -99,7 +100,7 @@ def _by_output(edges: Iterable[Edge]) -> dict[str, list[str]]:
 def _settle(run: CellRun, follower: Follower) -> _Made:
     """Take back what the run did not do, add what its code does not show."""
     journal, scope = follower.journal, follower.scope
-    follower.hidden.value = Value(_reads(run, scope, set(names_read(run)) - follower.seen, follower.hidden.time))
+    follower.hidden.value = Value(_reads(scope, set(names_read(run)) - follower.seen, follower.hidden.time))
     written = set(names_written(run))
     differing = written - set(run.unchanged)
     _keep_names(run, written, scope, journal)
@@ -114,13 +115,12 @@ def _settle(run: CellRun, follower: Follower) -> _Made:
     return _Made(run, given, (shown, version), follower.last)
 
 
-def _reads(run: CellRun, scope: Scope, names: Iterable[str], time: int) -> Deps:
+def _reads(scope: Scope, names: Iterable[str], time: int) -> Deps:
     found: set[Dep] = set()
     for name in names:
         if not _is_output(name):
             found.add(Dep(scope.own(name), time))
             found |= {Dep(thing, time)} if (thing := _held(scope, name)) else set()
-    del run
     return frozenset(found)
 
 
@@ -163,18 +163,19 @@ def _explain(name: str, run: CellRun, follower: Follower) -> None:
         return
     in_place = name in run.kept or name in names_read(run)
     thing = _held(scope, name)
-    if not in_place or (thing is None and ":" not in name):
+    if _PREFIXED.match(name):
+        if not in_place or name.startswith("file:"):  # a draw that moves a generator on rewrites nothing
+            journal.give(slot, Value(_everything(run, follower)))
+    elif not in_place or thing is None:
         journal.give(slot, Value(_everything(run, follower), Thing(journal.run)))
-    elif thing is not None and reached(iter([thing])).isdisjoint(s.owner for s, _ in journal.changes):
+    elif reached(iter([thing])).isdisjoint(s.owner for s, _ in journal.changes):
         change_any(journal, thing, _everything(run, follower))
-    elif name.startswith("file:"):
-        journal.give(slot, Value(follower.opaque))
 
 
 def _everything(run: CellRun, follower: Follower) -> Deps:
     """All that the run read."""
     names = [name for name in names_read(run) if not _is_output(name)]
-    return _reads(run, follower.scope, names, follower.hidden.time)
+    return _reads(follower.scope, names, follower.hidden.time)
 
 
 def _remains(slot: Slot, scope: Scope, own: set[Thing], run: int) -> bool:
@@ -248,23 +249,25 @@ class _Judge:
         """A variable or part as it was bound then."""
         at, later = _split(slot, time)
         own = slot.owner is not None and slot.owner.made == reader.version.run
-        for version in [] if own else later:
-            if version.equal:
-                at = [version]
-            elif self.runs[version.run].cell_id != reader.cell and not self._took(slot, version, reader):
+        own |= not reader.slot.label and any(version.run == reader.version.run for version in at)
+        others = [version for version in later if self.runs[version.run].cell_id != reader.cell]
+        for version in [] if own else others:
+            if not version.equal and not self._took(slot, version, reader):
                 return self._rewritten(slot, version, reader)
+        if others and others == later and all(version.equal for version in others):
+            at = others[-1:]  # made again, to an equal value: who read it before would read the same now
         return next(filter(None, (self.version(slot, version) for version in at)), "")
 
     def _rewritten(self, slot: Slot, version: Version, reader: _Reader) -> str:
-        name = slot.label or (slot.owner.label if slot.owner else "") or "what it read"
+        name = (slot.label if version in slot.versions else "") or (slot.owner.label if slot.owner else "") or "what it read"
         by, run = _label(self.runs[version.run]), self.runs[reader.version.run]
         return f"`{name}` rewritten by {by} after " + (
             f"`{reader.slot.label}` was computed from it" if reader.slot.label else f"{_label(run)} read it"
         )
 
     def _took(self, slot: Slot, version: Version, reader: _Reader) -> bool:
-        """Whether the rewrite was computed from what the reader computed; who changed a part in place before another did is to run again."""
-        return not (reader.itself and slot.owner is not None) and self.comes_from(version, reader.version)
+        """Whether the rewrite was computed from what the reader computed; who changed a part before another changed the same is to run again."""
+        return not (reader.itself and slot.owner is not None and slot is reader.slot) and self.comes_from(version, reader.version)
 
     def comes_from(self, version: Version, earlier: Version) -> bool:
         """Whether a value was computed from an earlier one."""
@@ -293,7 +296,8 @@ def _split(slot: Slot, time: int) -> tuple[list[Version], list[Version]]:
 
 def _behind(version: Version, since: int) -> Iterator[Version]:
     """The values that a value was computed from, none older than `since`."""
-    for dep in version.value.deps:
+    own = {Dep(thing, version.time)} if (thing := version.value.thing) is not None and thing.made == version.run else set()
+    for dep in version.value.deps | own:
         slots = [dep.source] if isinstance(dep.source, Slot) else [s for thing in reached(iter([dep.source])) for s in thing.slots.values()]
         for slot in slots:
             yield from (inner for inner in _split(slot, dep.time)[0] if inner.time >= since)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from os import getpid
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, thread_time
 from types import CodeType, FrameType, FunctionType
 from typing import TYPE_CHECKING, Any
 
@@ -307,10 +307,10 @@ class Watcher:
     def _digests(self, names: Iterable[str]) -> dict[str, str]:
         """Digests of the values a run left, as far as there is time."""
         namespace = self.shell.user_ns
-        deadline = perf_counter() + DIGEST_SECONDS
+        deadline = thread_time() + DIGEST_SECONDS
         found = {}
         for name in names:
-            if name in namespace and perf_counter() < deadline and (digest := value_digest(namespace[name], budget=DIGEST_BUDGET)):
+            if name in namespace and thread_time() < deadline and (digest := value_digest(namespace[name], budget=DIGEST_BUDGET)):
                 found[name] = digest
         return found
 

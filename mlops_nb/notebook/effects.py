@@ -10,10 +10,13 @@ from mlops_nb.notebook.scopes import root_name
 _SEEDS = re.compile(r"seed|set_?state$")
 # Methods, called for their effect, after which a library or module works in another way.
 _SETTING = re.compile(
-    r"set_|set$|use$|rc$|register|reload$|patch|filterwarnings$|simplefilter$|seterr|basicConfig$|reset_|(?:un)?install|config$|enable|disable"
+    r"set(?!up)|use$|rc$|register|reload$|patch|filterwarnings$|simplefilter$|basicConfig$|reset_|(?:un)?install|config$|enable|disable"
 )
 _SPACES = frozenset({"globals", "locals", "vars", "dir"})
 _HISTORY = re.compile(r"_i?\d+")
+# The kinds of nodes that the cases below name; of names, the many, only IPython's (`Out`, `In`, `_5`) and Python's own are asked about.
+_ASKED = frozenset({ast.Attribute, ast.Subscript, ast.Expr, ast.Call, ast.Compare, ast.Name, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef})
+_MARKED = frozenset("_OI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,8 @@ class Effects:
 
 def effects_of(tree: ast.Module) -> Effects:
     """One look at every node of the tree, function bodies included."""
-    nodes = list(ast.walk(tree))
-    calls = [node for node in nodes if isinstance(node, ast.Call)]
-    seeds = any(_seeds(call) for call in calls)
+    nodes = [node for node in ast.walk(tree) if type(node) in _ASKED and (type(node) is not ast.Name or node.id[:1] in _MARKED)]
+    seeds = any(_seeds(call) for call in nodes if isinstance(call, ast.Call))
     known = {id(call) for node in nodes if (call := _literal_look(node))}
     numbered = {id(node.value) for node in nodes if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant)}
     return Effects(

@@ -185,7 +185,7 @@ ITERATORS = [
         "r",
         "1 2 3 4",
     ),
-    Case("file object", ("f = open('t.txt')", "f.readline()", "r = f.readline()"), "r", "1 2 3", files={"t.txt": "a\nb\nc\n"}),
+    Case("file object", ("f = open('t.txt')", "f.readline()", "r = f.readline()"), "r", "1 2 3", possible="2", files={"t.txt": "a\nb\nc\n"}),
     Case(
         "csv reader",
         ("import csv\nrows = csv.reader(open('t.csv'))", "head = next(rows)", "r = next(rows)"),
@@ -193,8 +193,8 @@ ITERATORS = [
         "1 2 3",
         files={"t.csv": "a,b\n1,2\n"},
     ),
-    Case("StringIO", ("from io import StringIO\ns = StringIO()", "s.write('a')", "s.write('b')", "r = s.getvalue()"), "r", "1 2 3 4"),
-    Case("BytesIO", ("from io import BytesIO\ns = BytesIO(b'abcd')", "s.read(2)", "r = s.read()"), "r", "1 2 3"),
+    Case("StringIO", ("from io import StringIO\ns = StringIO()", "s.write('a')", "s.write('b')", "r = s.getvalue()"), "r", "1 2 3 4", possible="2 3"),
+    Case("BytesIO", ("from io import BytesIO\ns = BytesIO(b'abcd')", "s.read(2)", "r = s.read()"), "r", "1 2 3", possible="2"),
     Case(
         "an iterator class of one's own",
         (

@@ -127,7 +127,7 @@ PATCHES = [
         "1 2 3 4",
         possible="2",
     ),
-    Case("builtins", ("import builtins", "builtins.answer = 42", "r = answer"), "r", "1 2 3", possible="2"),
+    Case("builtins", ("import builtins", "builtins.answer = 42", "r = answer"), "r", "1 2 3", possible="1 2"),
     Case("decimal's context", ("import decimal", "decimal.getcontext().prec = 5", "r = str(decimal.Decimal(1) / 3)"), "r", "1 2 3", possible="2"),
     Case(
         "numpy's error settings",
@@ -234,7 +234,7 @@ ENVIRONMENT = [
         ("import os", "os.environ['MLOPS_CASE'] = '1'", "out = !echo $$MLOPS_CASE", "r = list(out)"),
         "r",
         "1 2 3 4",
-        possible="2",
+        possible="1 2",
     ),
     Case(
         "environ updated",
@@ -258,7 +258,7 @@ ENVIRONMENT = [
         possible="1 2 4",
     ),
     Case("getcwd", ("import os\nos.mkdir('sub')", "os.chdir('sub')", "r = os.path.basename(os.getcwd())"), "r", "1 2 3", possible="2"),
-    Case("umask", ("import os", "old = os.umask(0o077)", "r = os.umask(0o022)"), "r", "1 2 3"),
+    Case("umask", ("import os", "old = os.umask(0o077)", "r = os.umask(0o022)"), "r", "1 2 3", possible="2"),
     Case("time zone", ("import os, time\nos.environ['TZ'] = 'Asia/Tokyo'", "time.tzset()", "r = time.tzname"), "r", "1 2 3", possible="2"),
 ]
 

@@ -90,7 +90,7 @@ def test_loops_end():
         dict.fromkeys(range(MAX_ITEMS + 1)),
         set(range(MAX_ITEMS + 1)),
         np.zeros(1 << 20),
-        zip([1], [2]),
+        zip([1], [2], strict=True),
         Looped,
         [[[[[[[[1]]]]]]]],
     ],
