@@ -239,7 +239,10 @@ class Follower(Evaluator):
     def on_If(self, node: ast.If) -> bool:
         test = self.value(node.test)
         if test.constant is not UNKNOWN:
-            return self.block(node.body if test.constant else node.orelse)
+            self.control.append(self.control[-1] | test.deps)
+            ended = self.block(node.body if test.constant else node.orelse)
+            self.control.pop()
+            return ended
         self.perhaps(self.use(test), node.body, node.orelse)
         return False
 
@@ -256,17 +259,24 @@ class Follower(Evaluator):
         source = self.value(node.iter)
         known = structures.elements(source.thing)
         if known is None or _may_leave(node.body) or self.maybe:
-            self.assign(node.target, self.item(source))
+            self._pass(node.target, self.item(source))
             self.perhaps(self.use(source), node.body, node.body, node.orelse)
             return
         self.control.append(self.control[-1] | structures.shape(self.journal, source))
         for place in range(len(known)):
-            self.assign(node.target, self._element(source, place))
+            self._pass(node.target, self._element(source, place))
             self.block(node.body)
         self.control.pop()
         self.block(node.orelse)
 
     on_AsyncFor = on_For  # noqa: N815 (as ast names it)
+
+    def _pass(self, target: ast.expr, value: Value) -> None:
+        """Bind the variables of a loop for one pass, or those of a `with`; that another cell binds the name too means nothing to this one."""
+        self.assign(target, value)
+        for node in ast.walk(target):
+            if isinstance(node, ast.Name) and (slot := self.scope.own(node.id)).versions:
+                slot.versions[-1].fleeting = True
 
     def on_While(self, node: ast.While) -> None:
         deps = self.used([node.test])
@@ -278,7 +288,7 @@ class Follower(Evaluator):
             context = self.value(item.context_expr)
             entered = self._method(context, "__enter__", [], {}) if context.thing and context.thing.base else context
             if item.optional_vars is not None:
-                self.assign(item.optional_vars, entered)
+                self._pass(item.optional_vars, entered)
         return self.block(node.body)
 
     on_AsyncWith = on_With  # noqa: N815 (as ast names it)

@@ -88,6 +88,8 @@ class Evaluator:
             slot.unknown = slot.unknown or Thing(-1, name)
             return Value(frozenset({Dep(slot, now)}), slot.unknown)
         held = slot.versions[-1].value
+        if slot.versions[-1].fleeting and slot.versions[-1].run == self.journal.run:
+            return held
         return Value(frozenset({Dep(slot, now)}), held.thing, held.constant)
 
     def value(self, node: ast.expr) -> Value:
@@ -127,7 +129,7 @@ class Evaluator:
     def of_IfExp(self, node: ast.IfExp) -> Value:
         test = self.value(node.test)
         if test.constant is not UNKNOWN:
-            return self.value(node.body if test.constant else node.orelse)
+            return self.value(node.body if test.constant else node.orelse).also(test.deps)
         self.maybe += 1
         deps = self.use(test) | self.used([node.body, node.orelse])
         self.maybe -= 1

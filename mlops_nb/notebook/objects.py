@@ -44,12 +44,16 @@ class Value:
 
 @dataclass(eq=False, slots=True)
 class Version:
-    """A value that a slot was given by a run. `equal`: it is no other value than the one before."""
+    """A value that a slot was given by a run.
+
+    `equal`: it is no other value than the one before. `fleeting`: the code that uses it there binds it itself, each time (variables of loops and `with`).
+    """
 
     time: int
     run: int
     value: Value
     equal: bool = False
+    fleeting: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -84,7 +88,7 @@ class Thing:
         """The slot of a part, made where it was not asked for before."""
         found = self.slots.get(key)
         if found is None:
-            found = self.slots[key] = Slot(f"{self.label}{_spelled(key)}", self)
+            found = self.slots[key] = Slot(f"{self.label}{_spelled(key, self.kind)}", self)
         return found
 
     def held(self) -> Iterator["Thing"]:
@@ -97,9 +101,9 @@ class Thing:
             yield self.base
 
 
-def _spelled(key: Key) -> str:
+def _spelled(key: Key, of: str) -> str:
     kind, part = key
-    return f".{part}" if kind == "." else f"[{part!r}]" if kind == "[]" else ""
+    return f".{part}" if kind == "." and of != "dict" else f"[{part!r}]" if kind in ".[]" else ""
 
 
 def reached(things: Iterator[Thing]) -> set[Thing]:
@@ -172,7 +176,7 @@ class Journal:
         if value.thing is not None and not value.thing.label:
             value.thing.label = slot.label
             for key, part in value.thing.slots.items():
-                part.label = f"{slot.label}{_spelled(key)}"
+                part.label = f"{slot.label}{_spelled(key, value.thing.kind)}"
         return version
 
 
