@@ -14,6 +14,7 @@ What a cell computes from what is told by its code (`notebook.derivations`), wha
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mlops_nb.capture.lineage import names_read, names_written
@@ -67,7 +68,8 @@ class Symbols:
         follower = Follower(self.journal, self.scope)
         tree = parse(plain_python(run.source))
         if not isinstance(tree, str):
-            follower.follow(tree)
+            with suppress(RecursionError):  # nested too deeply: the rest rests on what the run shows
+                follower.follow(tree)
         made = _settle(run, follower)
         self.by_id[run.id] = self.latest[run.cell_id] = made
 

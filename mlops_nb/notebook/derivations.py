@@ -14,6 +14,7 @@ What is told, each a fact of Python:
 """
 
 import ast
+import copy
 
 from mlops_nb.notebook import scopes, structures
 from mlops_nb.notebook.expressions import Evaluator, Function
@@ -39,8 +40,9 @@ class Follower(Evaluator):
         return any(self.statement(statement) for statement in statements)
 
     def statement(self, node: ast.stmt) -> bool:
+        """Follow one; whether it leaves what is around it."""
         self.last = Value()
-        found = getattr(self, f"on_{type(node).__name__}", None)
+        found = getattr(self, f"_on_{type(node).__name__.lower()}", None)
         return bool(found(node)) if found else False
 
     def run_body(self, function: Function, scope: Scope) -> Value:
@@ -69,6 +71,7 @@ class Follower(Evaluator):
         self.journal.give(slot, Value(value.deps, value.thing) if self.maybe else value)
 
     def assign(self, target: ast.expr, value: Value) -> None:
+        """Bind a target: a name, a part, or several of them."""
         match target:
             case ast.Name(id=name):
                 self.give(self.scope.own(name), value)
@@ -138,16 +141,16 @@ class Follower(Evaluator):
 
     # --- statements, by the names of their nodes ---
 
-    def on_Assign(self, node: ast.Assign) -> None:
+    def _on_assign(self, node: ast.Assign) -> None:
         value = self.value(node.value)
         for target in node.targets:
             self.assign(target, value)
 
-    def on_AnnAssign(self, node: ast.AnnAssign) -> None:
+    def _on_annassign(self, node: ast.AnnAssign) -> None:
         if node.value is not None:
             self.assign(node.target, self.value(node.value))
 
-    def on_AugAssign(self, node: ast.AugAssign) -> None:
+    def _on_augassign(self, node: ast.AugAssign) -> None:
         old = self.value(_loaded(node.target))
         new = self.value(node.value)
         if isinstance(node.op, ast.Add) and old.thing is not None and old.thing.kind == "list" and old.thing.mutable:
@@ -159,7 +162,7 @@ class Follower(Evaluator):
         deps = self.use(old) | self.use(new)
         self.assign(node.target, Value(deps) if plain else self.made(deps | self.opaque))
 
-    def on_Expr(self, node: ast.Expr) -> None:
+    def _on_expr(self, node: ast.Expr) -> None:
         value = self.value(node.value)
         if isinstance(node.value, ast.Yield | ast.YieldFrom | ast.Await):
             return
@@ -167,20 +170,20 @@ class Follower(Evaluator):
             self.shown |= self.use(value) | self.control[-1]
             self.last = value
 
-    def on_Assert(self, node: ast.Assert) -> None:
+    def _on_assert(self, node: ast.Assert) -> None:
         self.shown |= self.used([node.test]) | self.control[-1]
 
-    def on_Return(self, node: ast.Return) -> bool:
+    def _on_return(self, node: ast.Return) -> bool:
         value = self.value(node.value) if node.value else Value(constant=None)
         if self.returned is not None:
             self.returned.append(value.also(self.control[-1]))
         return not self.maybe
 
-    def on_Raise(self, node: ast.Raise) -> bool:
+    def _on_raise(self, node: ast.Raise) -> bool:
         self.shown |= self.used([node.exc]) | self.control[-1]
         return not self.maybe
 
-    def on_FunctionDef(self, node: scopes.Function) -> None:
+    def _on_functiondef(self, node: scopes.Function) -> None:
         known = {"property", "cached_property", "staticmethod", "classmethod", "cache", "lru_cache", "wraps"}
         plain = all(isinstance(d, ast.Name) and d.id in known for d in node.decorator_list)
         value = self.function(node, plain=plain)
@@ -197,9 +200,9 @@ class Follower(Evaluator):
             return getter
         return setter
 
-    on_AsyncFunctionDef = on_FunctionDef  # noqa: N815 (as ast names it)
+    _on_asyncfunctiondef = _on_functiondef
 
-    def on_ClassDef(self, node: ast.ClassDef) -> None:
+    def _on_classdef(self, node: ast.ClassDef) -> None:
         bases = [self.value(base) for base in node.bases]
         inner = Scope(outer=self.scope, is_class=True)
         outer, self.scope = self.scope, inner
@@ -213,18 +216,18 @@ class Follower(Evaluator):
         deps = NOTHING.union(*(base.deps for base in bases), self.used(node.decorator_list))
         self.give(self.scope.own(node.name), Value(deps, thing))
 
-    def on_Import(self, node: ast.Import | ast.ImportFrom) -> None:
+    def _on_import(self, node: ast.Import | ast.ImportFrom) -> None:
         for alias in node.names:
             name = alias.asname or (alias.name.split(".")[0] if isinstance(node, ast.Import) else alias.name)
             if name != "*":
                 self.give(self.scope.own(name), Value(NOTHING, Thing(self.journal.run, name, kind="module")))
 
-    on_ImportFrom = on_Import  # noqa: N815 (as ast names it)
+    _on_importfrom = _on_import
 
-    def on_Global(self, node: ast.Global) -> None:
+    def _on_global(self, node: ast.Global) -> None:
         self.scope.elsewhere |= dict.fromkeys(node.names, self.scope.top)
 
-    def on_Nonlocal(self, node: ast.Nonlocal) -> None:
+    def _on_nonlocal(self, node: ast.Nonlocal) -> None:
         for name in node.names:
             scope = self.scope.outer
             while scope is not None and name not in scope.slots:
@@ -232,11 +235,11 @@ class Follower(Evaluator):
             if scope is not None:
                 self.scope.elsewhere[name] = scope
 
-    def on_Delete(self, node: ast.Delete) -> None:
+    def _on_delete(self, node: ast.Delete) -> None:
         for target in node.targets:
             self._delete(target)
 
-    def on_If(self, node: ast.If) -> bool:
+    def _on_if(self, node: ast.If) -> bool:
         test = self.value(node.test)
         if test.constant is not UNKNOWN:
             self.control.append(self.control[-1] | test.deps)
@@ -255,7 +258,7 @@ class Follower(Evaluator):
         self.maybe -= 1
         self.control.pop()
 
-    def on_For(self, node: ast.For | ast.AsyncFor) -> None:
+    def _on_for(self, node: ast.For | ast.AsyncFor) -> None:
         source = self.value(node.iter)
         known = structures.elements(source.thing)
         if known is None or _may_leave(node.body) or self.maybe:
@@ -269,7 +272,7 @@ class Follower(Evaluator):
         self.control.pop()
         self.block(node.orelse)
 
-    on_AsyncFor = on_For  # noqa: N815 (as ast names it)
+    _on_asyncfor = _on_for
 
     def _pass(self, target: ast.expr, value: Value) -> None:
         """Bind the variables of a loop for one pass, or those of a `with`; that another cell binds the name too means nothing to this one."""
@@ -278,12 +281,12 @@ class Follower(Evaluator):
             if isinstance(node, ast.Name) and (slot := self.scope.own(node.id)).versions:
                 slot.versions[-1].fleeting = True
 
-    def on_While(self, node: ast.While) -> None:
+    def _on_while(self, node: ast.While) -> None:
         deps = self.used([node.test])
         self.perhaps(deps, node.body, node.body, node.orelse)
         self.used([node.test])
 
-    def on_With(self, node: ast.With | ast.AsyncWith) -> bool:
+    def _on_with(self, node: ast.With | ast.AsyncWith) -> bool:
         for item in node.items:
             context = self.value(item.context_expr)
             entered = self._method(context, "__enter__", [], {}) if context.thing and context.thing.base else context
@@ -291,16 +294,16 @@ class Follower(Evaluator):
                 self._pass(item.optional_vars, entered)
         return self.block(node.body)
 
-    on_AsyncWith = on_With  # noqa: N815 (as ast names it)
+    _on_asyncwith = _on_with
 
-    def on_Try(self, node: ast.Try | ast.TryStar) -> bool:
+    def _on_try(self, node: ast.Try | ast.TryStar) -> bool:
         ended = self.block(node.body)
         self.perhaps(NOTHING, *([*([_caught(h)] if h.name else []), *h.body] for h in node.handlers))
         return self.block([*node.orelse, *node.finalbody]) or (ended and not node.handlers)
 
-    on_TryStar = on_Try  # noqa: N815 (as ast names it)
+    _on_trystar = _on_try
 
-    def on_Match(self, node: ast.Match) -> None:
+    def _on_match(self, node: ast.Match) -> None:
         subject = self.value(node.subject)
         for case in node.cases:
             for pattern in ast.walk(case.pattern):
@@ -309,18 +312,21 @@ class Follower(Evaluator):
                     self.give(self.scope.own(name), self.item(subject))
         self.perhaps(self.use(subject), *(case.body for case in node.cases))
 
-    def of_Yield(self, node: ast.Yield | ast.YieldFrom) -> Value:
+    def _of_yield(self, node: ast.Yield | ast.YieldFrom) -> Value:
         value = self.value(node.value) if node.value else Value()
         if self.returned is not None:
             self.returned += [value.also(self.control[-1]), self.made(NOTHING)]
         return self.made(NOTHING)
 
-    of_YieldFrom = of_Yield  # noqa: N815 (as ast names it)
+    _of_yieldfrom = _of_yield
 
 
 def _loaded(target: ast.expr) -> ast.expr:
-    fields = {name: getattr(target, name) for name in target._fields if name != "ctx"}
-    return ast.copy_location(type(target)(**fields, ctx=ast.Load()), target)
+    """The target of `x += 1` as an expression."""
+    read = copy.copy(target)
+    if isinstance(read, ast.Name | ast.Attribute | ast.Subscript):
+        read.ctx = ast.Load()
+    return read
 
 
 def _caught(handler: ast.ExceptHandler) -> ast.stmt:
@@ -329,4 +335,3 @@ def _caught(handler: ast.ExceptHandler) -> ast.stmt:
 
 def _may_leave(body: list[ast.stmt]) -> bool:
     return any(isinstance(node, ast.Break | ast.Continue | ast.Return | ast.Yield) for statement in body for node in ast.walk(statement))
-

@@ -97,7 +97,7 @@ class Evaluator:
         self.work += 1
         if self.work > MAX_WORK:
             return self.made(self.opaque)
-        found = getattr(self, f"of_{type(node).__name__}", None)
+        found = getattr(self, f"_of_{type(node).__name__.lower()}", None)
         return found(node) if found else self.generic(node)
 
     def generic(self, node: ast.expr) -> Value:
@@ -109,24 +109,24 @@ class Evaluator:
 
     # --- expressions, by the names of their nodes ---
 
-    def of_Constant(self, node: ast.Constant) -> Value:
+    def _of_constant(self, node: ast.Constant) -> Value:
         return Value(constant=node.value)
 
-    def of_Name(self, node: ast.Name) -> Value:
+    def _of_name(self, node: ast.Name) -> Value:
         return self.name(node.id)
 
-    def of_NamedExpr(self, node: ast.NamedExpr) -> Value:
+    def _of_namedexpr(self, node: ast.NamedExpr) -> Value:
         value = self.value(node.value)
         self.assign(node.target, value)
         return value.also(frozenset({Dep(self.scope.own(node.target.id), self.journal.now)}))
 
-    def of_Await(self, node: ast.Await) -> Value:
+    def _of_await(self, node: ast.Await) -> Value:
         return self.value(node.value)
 
-    def of_Starred(self, node: ast.Starred) -> Value:
+    def _of_starred(self, node: ast.Starred) -> Value:
         return self.value(node.value)
 
-    def of_IfExp(self, node: ast.IfExp) -> Value:
+    def _of_ifexp(self, node: ast.IfExp) -> Value:
         test = self.value(node.test)
         if test.constant is not UNKNOWN:
             return self.value(node.body if test.constant else node.orelse).also(test.deps)
@@ -135,16 +135,16 @@ class Evaluator:
         self.maybe -= 1
         return self.made(deps)
 
-    def of_UnaryOp(self, node: ast.UnaryOp) -> Value:
+    def _of_unaryop(self, node: ast.UnaryOp) -> Value:
         operand = self.value(node.operand)
         match node.op, operand.constant:
             case ast.USub(), int() | float() as number:
                 return Value(operand.deps, None, -number)
-            case ast.Not(), Unknown if Unknown is not UNKNOWN:
-                return Value(operand.deps, None, not operand.constant)
+            case ast.Not(), constant if constant is not UNKNOWN:
+                return Value(operand.deps, None, not constant)
         return Value(self.use(operand))
 
-    def of_BinOp(self, node: ast.BinOp) -> Value:
+    def _of_binop(self, node: ast.BinOp) -> Value:
         left, right = self.value(node.left), self.value(node.right)
         deps = self.use(left) | self.use(right)
         first, second = structures.copies(self.journal, left), structures.copies(self.journal, right)
@@ -154,15 +154,15 @@ class Evaluator:
             return Value(deps, None, _folded(node.op, left.constant, right.constant))
         return self.made(deps | self.opaque)
 
-    def of_List(self, node: ast.List | ast.Tuple) -> Value:
+    def _of_list(self, node: ast.List | ast.Tuple) -> Value:
         values = self.spread(node.elts)
         if values is None or len(values) > structures.MAX_PARTS:
             return self.made(self.used(node.elts))
         return Value(NOTHING, structures.sequence(self.journal, values, mutable=isinstance(node, ast.List)))
 
-    of_Tuple = of_List  # noqa: N815 (as ast names it)
+    _of_tuple = _of_list
 
-    def of_Dict(self, node: ast.Dict) -> Value:
+    def _of_dict(self, node: ast.Dict) -> Value:
         values = [self.value(value) for value in node.values]
         keys = [self.value(key) if key else Value() for key in node.keys]
         parts = [structures.key_of(key.constant) if key.constant is not UNKNOWN else None for key in keys]
@@ -171,10 +171,10 @@ class Evaluator:
             return self.made(NOTHING.union(*map(self.use, [*keys, *values])))
         return Value(deps, structures.mapping(self.journal, {part: value for part, value in zip(parts, values, strict=True) if part}))
 
-    def of_Lambda(self, node: ast.Lambda) -> Value:
+    def _of_lambda(self, node: ast.Lambda) -> Value:
         return self.function(node, plain=True)
 
-    def of_Attribute(self, node: ast.Attribute) -> Value:
+    def _of_attribute(self, node: ast.Attribute) -> Value:
         return self.attribute(self.value(node.value), node.attr)
 
     def attribute(self, whole: Value, name: str) -> Value:
@@ -192,7 +192,7 @@ class Evaluator:
             return self.call_function(function, [whole], {}).also(found.deps)
         return found
 
-    def of_Subscript(self, node: ast.Subscript) -> Value:
+    def _of_subscript(self, node: ast.Subscript) -> Value:
         whole, index = self.value(node.value), self.value(node.slice)
         if whole.thing is None:
             return self.made(whole.deps | self.use(index) | self.opaque)
@@ -209,13 +209,13 @@ class Evaluator:
         known = structures.elements(whole.thing)
         bounds = [self.value(b) if b else Value(constant=None) for b in (node.lower, node.upper, node.step)]
         constants = [bound.constant for bound in bounds]
-        if known is None or any(constant is UNKNOWN or constant == 0 and place == 2 for place, constant in enumerate(constants)):  # noqa: PLR2004
+        if known is None or 0 in constants[2:] or not all(type(constant) in (int, type(None)) for constant in constants):
             return None
         places = range(len(known))[slice(*constants)]
         values = [structures.read(self.journal, Value(NOTHING, whole.thing), ("[]", place)) for place in places]
         return Value(whole.deps.union(*(b.deps for b in bounds)), structures.sequence(self.journal, values))
 
-    def of_ListComp(self, node: scopes.Comprehension) -> Value:
+    def _of_listcomp(self, node: scopes.Comprehension) -> Value:
         inner = Scope(outer=self.scope)
         outer, self.scope, self.maybe = self.scope, inner, self.maybe + 1
         deps = NOTHING
@@ -228,7 +228,7 @@ class Evaluator:
         self.scope, self.maybe = outer, self.maybe - 1
         return self.made(deps)
 
-    of_SetComp = of_GeneratorExp = of_DictComp = of_ListComp  # noqa: N815 (as ast names them)
+    _of_setcomp = _of_generatorexp = _of_dictcomp = _of_listcomp
 
     def item(self, source: Value) -> Value:
         """Any element of what is iterated over."""
@@ -256,7 +256,7 @@ class Evaluator:
 
     # --- calls ---
 
-    def of_Call(self, node: ast.Call) -> Value:
+    def _of_call(self, node: ast.Call) -> Value:
         function = node.func
         arguments = self.spread(node.args)
         named = {k.arg: self.value(k.value) for k in node.keywords}
@@ -332,9 +332,9 @@ class Evaluator:
     def _builtin(self, name: str, given: list[Value]) -> Value | None:
         """Builtins whose result has elements that are told apart."""
         match name, given:
-            case ("list" | "tuple" | "reversed"), [one] if (known := structures.copies(self.journal, one)) is not None:
-                values = known[0][::-1] if name == "reversed" else known[0]
-                return Value(known[1], structures.sequence(self.journal, values))
+            case (("list" | "tuple"), [one]):
+                known = structures.copies(self.journal, one)
+                return Value(known[1], structures.sequence(self.journal, known[0], mutable=name == "list")) if known else None
             case "range", [Value(constant=int() as stop)] if 0 <= stop <= structures.MAX_PARTS:
                 values = [Value(constant=number) for number in range(stop)]
                 return Value(given[0].deps, structures.sequence(self.journal, values, mutable=False))
@@ -342,10 +342,17 @@ class Evaluator:
                 return Value(NOTHING, structures.sequence(self.journal, []))
             case "dict", []:
                 return Value(NOTHING, structures.mapping(self.journal, {}))
-            case ("setattr" | "getattr"), [whole, Value(constant=str() as attribute), *more] if whole.thing is not None:
-                if name == "getattr":
-                    return self.attribute(whole, attribute)
-                structures.write(self.journal, whole.thing, (".", attribute), more[0].also(whole.deps), maybe=bool(self.maybe))
+            case ("getattr", [_, _]) | ("setattr", [_, _, _]):
+                return self._attribute_by_name(given)
+        return None
+
+    def _attribute_by_name(self, given: list[Value]) -> Value | None:
+        """`getattr(x, "name")`, `setattr(x, "name", value)`."""
+        match given:
+            case [Value(thing=Thing()) as whole, Value(constant=str() as attribute)]:
+                return self.attribute(whole, attribute)
+            case [Value(thing=Thing() as thing) as whole, Value(constant=str() as attribute), new]:
+                structures.write(self.journal, thing, (".", attribute), new.also(whole.deps), maybe=bool(self.maybe))
                 return Value()
         return None
 
@@ -388,7 +395,7 @@ def _bound(function: Function, arguments: list[Value], named: dict[str, Value], 
     if signature.vararg:
         found[signature.vararg.arg] = Value(NOTHING, structures.sequence(among.journal, arguments[len(names) :], mutable=False))
     if signature.kwarg:
-        more = {(".", name): value for name, value in named.items() if name not in every}
+        more: dict[Key, Value] = {(".", name): value for name, value in named.items() if name not in every}
         found[signature.kwarg.arg] = Value(NOTHING, structures.mapping(among.journal, more))
     return found
 

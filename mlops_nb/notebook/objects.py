@@ -46,7 +46,7 @@ class Value:
 class Version:
     """A value that a slot was given by a run.
 
-    `equal`: it is no other value than the one before. `fleeting`: the code that uses it there binds it itself, each time (variables of loops and `with`).
+    `equal`: it is no other value than the one before. `fleeting`: the variable of a loop or `with`, which binds it each time it runs.
     """
 
     time: int

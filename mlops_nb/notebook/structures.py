@@ -78,11 +78,11 @@ def read(journal: Journal, whole: Value, key: Key) -> Value:
 def write(journal: Journal, thing: Thing, key: Key | None, value: Value, *, maybe: bool) -> None:
     """`x.a = value`, `x[0] = value`; a part that the code does not tell is any of them."""
     if key is None or key == ANYTHING:
-        change_any(journal, thing, value.deps, maybe=maybe)
+        change_any(journal, thing, value.deps)
         if value.thing is not None:
             thing.slot(("held", value.thing.label)).unknown = value.thing
         return
-    if thing.size is not None and key[0] == "[]" and not 0 <= int(str(key[1])) < thing.size:
+    if thing.size is not None and key[0] == "[]" and key[1] not in range(thing.size):
         return  # an index past the end raises
     slot = thing.slot(key)
     before = slot.versions[-1].value.deps if maybe and slot.versions else NOTHING
@@ -92,9 +92,8 @@ def write(journal: Journal, thing: Thing, key: Key | None, value: Value, *, mayb
         journal.give(thing.slot(SHAPE), Value(value.deps))
 
 
-def change_any(journal: Journal, thing: Thing, deps: Deps, *, maybe: bool = True) -> None:
+def change_any(journal: Journal, thing: Thing, deps: Deps) -> None:
     """A change of parts that the code does not tell."""
-    del maybe
     thing.size = None
     journal.give(thing.slot(ANYTHING), Value(deps))
 
@@ -103,8 +102,7 @@ def delete(journal: Journal, thing: Thing, key: Key | None, deps: Deps, *, maybe
     """`del x[0]`: in a list what follows moves up; the part itself is gone, not rewritten (who reads it will fail)."""
     known = elements(thing)
     if key is not None and known is not None and not maybe and key[0] == "[]":
-        place = int(str(key[1]))
-        refill(journal, thing, [*known[:place], *known[place + 1 :]], deps)
+        refill(journal, thing, [value for place, value in enumerate(known) if place != key[1]], deps)
     elif key is None or (key[0] == "[]" and thing.kind != "dict"):
         change_any(journal, thing, deps)
     else:
@@ -150,7 +148,7 @@ def method(journal: Journal, thing: Thing, name: str, arguments: Sequence[Value]
         return Value()
     if thing.kind != "list" or known is None:
         return None
-    return _of_known(journal, thing, name, known, arguments, deps)
+    return _of_known(journal, thing, name, arguments, deps)
 
 
 def append(journal: Journal, thing: Thing, known: list[Value] | None, value: Value, deps: Deps) -> Value:
@@ -165,7 +163,8 @@ def append(journal: Journal, thing: Thing, known: list[Value] | None, value: Val
     return Value()
 
 
-def _of_known(journal: Journal, thing: Thing, name: str, known: list[Value], arguments: Sequence[Value], deps: Deps) -> Value | None:
+def _of_known(journal: Journal, thing: Thing, name: str, arguments: Sequence[Value], deps: Deps) -> Value | None:
+    known = elements(thing) or []
     place = arguments[0].constant if arguments else UNKNOWN
     first = place if type(place) is int and -len(known) <= place < len(known) else None
     match name, arguments:
@@ -199,5 +198,3 @@ def _position(known: list[Value], constant: Any) -> int | None:
         if value.constant == constant:
             return place
     return None
-
-

@@ -9,7 +9,9 @@ from traitlets.config import Config
 from mlops_nb.capture.symbols import stale_symbols
 from mlops_nb.capture.watch import Watcher
 
-POINT = "class Point:\n    kind = 'p'\n    def __init__(self, x, y):\n        self.x = x\n        self.y = y\n    def move(self):\n        self.x += 1\n"
+POINT = (
+    "class Point:\n    kind = 'p'\n    def __init__(self, x, y):\n        self.x = x\n        self.y = y\n    def move(self):\n        self.x += 1\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,27 @@ STALE = [
     Case("a lambda reads a name", ("x = 1", "f = lambda v: v + x", "y = f(1)", "x = 2"), "3"),
     Case("a method changes what was read", (POINT, "p = Point(1, 2)", "y = p.x + 1", "p.move()"), "3"),
     Case("a property reads a global", ("x = 1", "class A:\n    @property\n    def v(self):\n        return x", "a = A()", "y = a.v", "x = 2"), "4"),
-    Case("a setter binds what was read", ("z = 1", "class A:\n    @property\n    def v(self):\n        return z\n    @v.setter\n    def v(self, n):\n        global z\n        z = n", "a = A()", "y = a.v", "a.v = 8"), "4"),
+    Case(
+        "a setter binds what was read",
+        (
+            "z = 1",
+            "class A:\n    @property\n    def v(self):\n        return z\n    @v.setter\n    def v(self, n):\n        global z\n        z = n",
+            "a = A()",
+            "y = a.v",
+            "a.v = 8",
+        ),
+        "4",
+    ),
     Case("an attribute of the class that an instance does not have", (POINT, "p = Point(1, 2)", "y = p.kind + '!'", "Point.kind = 'q'"), "3"),
     Case("a column is rewritten", ("import pandas as pd", "df = pd.DataFrame({'a': [1], 'b': [2]})", "y = df['a'].sum()", "df['a'] = 5"), "3"),
-    Case("a column is read as an attribute", ("import pandas as pd", "df = pd.DataFrame({'a': [1], 'b': [2]})", "y = df.a.sum()", "df['a'] = 5"), "3"),
-    Case("rows are rewritten through loc", ("import pandas as pd", "df = pd.DataFrame({'a': [1], 'b': [2]})", "y = df['a'].sum()", "df.loc[0, 'a'] = 5"), "3"),
+    Case(
+        "a column is read as an attribute", ("import pandas as pd", "df = pd.DataFrame({'a': [1], 'b': [2]})", "y = df.a.sum()", "df['a'] = 5"), "3"
+    ),
+    Case(
+        "rows are rewritten through loc",
+        ("import pandas as pd", "df = pd.DataFrame({'a': [1], 'b': [2]})", "y = df['a'].sum()", "df.loc[0, 'a'] = 5"),
+        "3",
+    ),
     Case("an array shares memory with its view", ("import numpy as np", "a = np.zeros(4)", "v = a[1:]", "s = a.sum()", "v[0] = 5"), "4"),
     Case("the branch that ran was chosen by it", ("x = 1", "if x:\n    y = 2\nelse:\n    y = 3", "x = 0"), "2"),
     Case("a loop reads it", ("x = 1", "t = 0\nfor i in range(3):\n    t += x", "x = 2"), "2"),
@@ -87,14 +105,23 @@ FRESH = [
     Case("unpacking takes each its own", ("a = 1", "b = 2", "c, d = a + 1, b + 1", "e = c + 1", "b = b")),
     Case("a starred target takes the rest", ("a, b, c = 1, 2, 3", "x, *r = [a, b, c]\nx2 = x", "y = x2 + 1", "z = r")),
     Case("a function is defined, not called", ("x = 1", "def f():\n    return x", "x = 2")),
-    Case("a branch that was not taken", ("flag = False", "x = 1", "y = 1", "def f(p):\n    if p:\n        return x\n    return y", "z = f(False) + 1", "x = 2")),
+    Case(
+        "a branch that was not taken",
+        ("flag = False", "x = 1", "y = 1", "def f(p):\n    if p:\n        return x\n    return y", "z = f(False) + 1", "x = 2"),
+    ),
     Case("a constant test decides", ("x = 1", "if False:\n    y = x\nelse:\n    y = 0", "x = 2")),
-    Case("a method that is not called", ("x = 1", "class A:\n    def f(self):\n        return x\n    def g(self):\n        return 1", "a = A()", "y = a.g()", "x = 2")),
+    Case(
+        "a method that is not called",
+        ("x = 1", "class A:\n    def f(self):\n        return x\n    def g(self):\n        return 1", "a = A()", "y = a.g()", "x = 2"),
+    ),
     Case("a class attribute that the instance has itself", (POINT, "p = Point(1, 2)", "y = p.x + 1", "Point.x = 9")),
     Case("a class gets another attribute", (POINT, "p = Point(1, 2)", "y = p.x + 1", "Point.z = 9")),
     Case("a loop's variable belongs to the loop", ("t = 0\nfor i in range(3):\n    t += i", "for i in range(5):\n    pass")),
     Case("a loop ends on the last element", ("a, b, c = 1, 2, 3", "xs = [a + 1, b + 1, c + 1]\nfor i in xs:\n    pass", "y = i + 1")),
-    Case("a with's variable belongs to it", ("Path('f').write_text('1')", "with open('f') as s:\n    t = s.read()", "with open('f') as s:\n    u = s.read()")),
+    Case(
+        "a with's variable belongs to it",
+        ("Path('f').write_text('1')", "with open('f') as s:\n    t = s.read()", "with open('f') as s:\n    u = s.read()"),
+    ),
     Case("a rewrite that was computed from the symbol", ("xs = [3, 1]", "order = sorted(xs)", "xs = [order[0]]")),
     Case("a cell that rewrites what it read", ("x = 1", "x = x + 1")),
     Case("an object that the cell made itself changes later", ("xs = [1]\nn = len(xs)", "xs.append(2)")),
