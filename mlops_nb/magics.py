@@ -63,7 +63,8 @@ class Loaded:
         self.warned = False
         self.headless = "MLOPS_NB_RUN" in project.environ
         self.warnings = project.settings.warnings and not self.headless
-        self.off_since = 0  # the execution that stopped recording
+        self.off = False
+        self.unseen = 0  # cells since recording was turned off
         self.info: ExecutionInfo | None = None
 
     def start(self) -> None:
@@ -83,6 +84,7 @@ class Loaded:
     def remember(self, info: ExecutionInfo) -> None:
         """Keep which cell runs, for magics inside it."""
         self.info = info
+        self.unseen += self.off and info.store_history and not info.silent
 
     def on_run(self, run: CellRun, edges: tuple[Edge, ...]) -> None:
         """Record a cell run and tell the panel which cells look different now."""
@@ -130,19 +132,19 @@ class Loaded:
 
     def watch(self, *, on: bool) -> str:
         """Start or stop recording in this kernel, and say what that means."""
-        here = self.shell.execution_count
         if self.watcher.failures >= MAX_FAILURES:
             return "Recording has ended because watching failed; it is on again in a new kernel."
-        if on == (not self.off_since):
-            return "Cells are being recorded." if on else f"Recording has been off since [{self.off_since}]."
-        if not on:
-            self.off_since = here
+        if on != self.off:
+            return "Cells are being recorded." if on else "Recording is off already."
+        self.off = not on
+        if self.off:
+            self.unseen = 0
             self.watcher.stop()
             return "Cells are no longer recorded: what they make has no known origin. %lineage on starts again."
-        unseen, self.off_since = here - self.off_since - 1, 0
         self.watcher.start()
+        missed = self.unseen - 1  # but the cell that says so
         return (
-            f"Cells are recorded again. {counted(unseen, 'cell')} ran unseen{'; what they may have changed is possible, not certain' * bool(unseen)}."
+            f"Cells are recorded again. {counted(missed, 'cell')} ran unseen{'; what they may have changed is possible, not certain' * bool(missed)}."
         )
 
     def pin(self, name: str) -> str:

@@ -81,11 +81,11 @@ class Graph:
 def first_line(source: str, width: int = _FIRST_LINE) -> str:
     """The first line of a cell that says something, on one line.
 
-    >>> first_line("\\n# prices\\ntotal = 3")
+    >>> first_line("\\n# prices\\n%load_ext mlops_nb\\ntotal = 3")
     'total = 3'
     """
     lines = [line.strip() for line in source.split("\n") if line.strip()]
-    return shorten(next((line for line in lines if not line.startswith("#")), lines[0] if lines else ""), width)
+    return shorten(next((line for line in lines if not line.startswith(("#", "%load_ext"))), lines[0] if lines else ""), width)
 
 
 def graph_of(lineage: "Lineage", *, most: int = MOST) -> Graph:
