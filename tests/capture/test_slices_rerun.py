@@ -110,8 +110,8 @@ STATEMENTS = (
     "{x} = open('{t}').read()",
     "{x} = os.path.exists('{t}')",
     "os.rename('one.txt', 'two.txt')",
-    "os.environ['MLOPS_NB_TRIAL'] = str({n})",
-    "{x} = os.environ.get('MLOPS_NB_TRIAL')",
+    "os.environ['TRIAL_VARIABLE'] = str({n})",
+    "{x} = os.environ.get('TRIAL_VARIABLE')",
     "math.tau = {n}",
     "{x} = math.tau",
     "%time {x} = {y}",
@@ -187,7 +187,7 @@ class Kernel:
         math.tau = self.tau
         random.seed(99)
         np.random.seed(99)  # noqa: NPY002 (what the programs draw from)
-        os.environ.pop("MLOPS_NB_TRIAL", None)
+        os.environ.pop("TRIAL_VARIABLE", None)
         os.chdir(self.folder)
         for left in FILES:
             (self.folder / left).unlink(missing_ok=True)

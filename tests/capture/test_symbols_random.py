@@ -23,7 +23,8 @@ CELLS = [
     "def f{n}(a, b={y}):\n    return a + b + {x}\nv{n} = f{n}(1)",
     "def g{n}(a):\n    return {f}(a) + {x}\nv{n} = g{n}(2)",
     "v{n} = {f}({x}) + 1",
-    "class A{n}:\n    k = {x}\n    def __init__(self, a):\n        self.a, self.b = a, {y}\n    def m(self):\n        return self.{kab}\nv{n} = A{n}({x}).m()",
+    "class A{n}:\n    k = {x}\n    def __init__(self, a):\n        self.a, self.b = a, {y}\n"
+    "    def m(self):\n        return self.{kab}\nv{n} = A{n}({x}).m()",
     "x{n} = [{x}]\nx{n}.append({y})\nv{n} = x{n}[{k}] + 1",
     "h{n} = lambda a: a + {x}\nv{n} = sum(map(h{n}, [{y}]))",
     "e{n} = sorted([{x}, {y}])\nv{n} = e{n}[{k}]",

@@ -7,10 +7,8 @@ What stands for what:
   statements are not judged.
 * `test_and_clear_waiter_usage_detected` is true when a cell that ran since the last call was stale the moment it had run: it had read
   a name of a stale cell.
-* ipyflow's order ANY_ORDER lets a later cell make an earlier one stale wherever it stands; a notebook of ours has an order. So a cell
-  that binds or changes again what another cell made is placed where a user writes it: below the cells that it read from and those that
-  made the names before, above everything else. IN_ORDER, the schedule DAG_BASED (where only
-  what a cell read from counts), and a cell that is sent again under its id: the cells stay in the order of their ids.
+* ipyflow's order ANY_ORDER lets a later cell make an earlier one stale wherever it stands: `stale_symbols` says what is stale so. IN_ORDER
+  and the schedule DAG_BASED: the state in the notebook's order, the cells in the order of their ids.
 * The `$` before a name, which makes ipyflow run cells by itself, is taken off.
 * `waiting_cells` and `ready_cells` together are what we call stale (made from something stale, to be run again).
 """
@@ -20,7 +18,7 @@ import re
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +30,7 @@ from replay_suites import load, stand_in, standing_in, tests_of
 from traitlets.config import Config
 
 from mlops_nb.capture.lineage import slice_runs
+from mlops_nb.capture.symbols import Symbols
 from mlops_nb.capture.watch import Watcher
 
 IN_ORDER, ANY_ORDER = "in order", "any order"
@@ -101,6 +100,7 @@ class Session:
         shell.execution_count = 1
         self.watcher = Watcher(shell, lambda *_: None, notebook="", session_id="replay", layout_root=folder)
         self.places: list[str] = []
+        self.symbols = Symbols()
         self.detected = False
         self.told = Told()
 
@@ -116,10 +116,11 @@ class Session:
         self.told.cells.append(REACTIVE.sub("", textwrap.dedent(code).strip("\n")))
         result = self.shell.run_cell(self.told.cells[-1], store_history=True, cell_id=name)
         self.place(name)
-        view = self.history.views()[name]
-        if view.state == "stale":
-            self.detected = True
-        self.told.reasons.append(f"{view.state}: {view.reason}" if view.reason else view.state)
+        run = self.history.runs[-1]
+        self.symbols.add(run, [edge for edge in self.history.edges if edge.to_run == run.id])
+        reason = self.stale_cells().get(name, "")
+        self.detected |= bool(reason)
+        self.told.reasons.append(reason)
         error = result.error_before_exec or result.error_in_exec
         if error is not None and not ignore_exceptions:
             raise error
@@ -129,8 +130,7 @@ class Session:
         """Say where the cells stand (see this module's text)."""
         if name not in self.places:
             self.places.append(name)
-        by_number = sorted(self.places, key=lambda known: int(known[1:]))
-        order = by_number if IN_ORDER in (self.settings.flow_order, self.settings.exec_schedule) else laid_out(self.places, self.history)
+        order = sorted(self.places, key=lambda known: int(known[1:]))
         self.history.positions = {known: place for place, known in enumerate(order)}
 
     def slice_of(self, number: int) -> set[int]:
@@ -142,36 +142,19 @@ class Session:
 
     def stale(self) -> set[int]:
         """The cells, by the numbers that ipyflow's tests give them, that are stale now, or failed."""
-        return {int(name[1:]) for name, view in self.history.views().items() if view.state in ("stale", "failed")}
+        failed = {run.cell_id: run.status == "error" for run in self.history.runs}
+        return {int(name[1:]) for name, broken in failed.items() if broken} | {int(name[1:]) for name in self.stale_cells()}
+
+    def stale_cells(self) -> dict[str, str]:
+        """Cell -> why it is stale, in the order that the test asks for."""
+        if IN_ORDER not in (self.settings.flow_order, self.settings.exec_schedule):
+            return self.symbols.stale()
+        return {name: view.reason for name, view in self.history.views().items() if view.state == "stale"}
 
     def take_detected(self) -> bool:
         """Whether a cell that ran since the last call was stale."""
         detected, self.detected = self.detected, False
         return detected
-
-
-def laid_out(cells: Sequence[str], history: Any) -> list[str]:
-    """The cells in an order in which a run from top to bottom would use the newest of everything.
-
-    A cell stands below those it read from and below earlier makers of what it makes, and above the earlier readers of that as far as
-    this is possible; else in the order of first execution.
-    """
-    latest = {run.cell_id: run for run in history.runs}
-    cell_of = {run.id: run.cell_id for run in history.runs}
-    current = {run.id for run in latest.values()}
-    below: dict[str, set[str]] = {cell: set() for cell in cells}  # cell -> all that stands above it
-    rules = [(cell_of[e.from_run], cell_of[e.to_run]) for e in history.edges if e.to_run in current and e.from_run in cell_of]
-    rules += [(early.cell_id, late.cell_id) for early, late in _pairs(latest.values()) if _made(late) & set(early.writes)]
-    rules += [(late.cell_id, early.cell_id) for early, late in _pairs(latest.values()) if _made(late) & set(early.reads)]
-    for upper, lower in rules:
-        if upper != lower and lower not in below[upper] and upper not in below[lower]:
-            for cell in cells:
-                if cell == lower or lower in below[cell]:
-                    below[cell] |= {upper} | below[upper]
-    order: list[str] = []
-    while len(order) < len(cells):
-        order.append(next(cell for cell in cells if cell not in order and below[cell] <= set(order)))
-    return order
 
 
 def _judged_cells(look: int, together: Sequence[Compared]) -> list[Judged]:
@@ -180,14 +163,6 @@ def _judged_cells(look: int, together: Sequence[Compared]) -> list[Judged]:
     stale = frozenset().union(*(compared.expected for compared in together))
     known = states.cells | stale if {compared.about for compared in together} == {"waiting", "ready"} else stale
     return [Judged(f"{look}:{cell}", cell in stale, cell in states.ours) for cell in sorted(known)]
-
-
-def _pairs(runs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    return itertools.combinations(sorted(runs, key=lambda run: run.seq), 2)
-
-
-def _made(run: Any) -> set[str]:
-    return set(run.writes) - set(run.unchanged) - set(run.possible)
 
 
 @dataclass(frozen=True, slots=True)
