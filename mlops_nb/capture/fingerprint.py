@@ -54,14 +54,15 @@ class Fingerprint:
     """`digest` of what was looked at; `whole` when that was everything; `ids` of the objects on the way, to find aliases.
 
     `moves`: some part, such as an iterator or an open file, may change by being read, and would not show it. `codes`: code of
-    the notebook on the way, that may run when the value is used.
+    the notebook on the way, that may run when the value is used, and whether it is a
+    method's.
     """
 
     digest: int
     whole: bool
     ids: frozenset[int]
     moves: bool = False
-    codes: tuple[types.CodeType, ...] = ()
+    codes: tuple[tuple[types.CodeType, bool], ...] = ()
 
 
 def fingerprint(value: Any) -> Fingerprint:
@@ -91,7 +92,8 @@ class _Walk:
         self.contents = contents
         self.parts: list[int] = []
         self.seen: set[int] = set()
-        self.codes: list[types.CodeType] = []
+        self.codes: list[tuple[types.CodeType, bool]] = []
+        self.classes = 0
         self.whole = True
         self.moves = False
         self.nodes = MAX_NODES
@@ -202,7 +204,9 @@ class _Walk:
             for base in bases_of(value)[1:]:
                 if module_of(base) == "__main__":
                     self.visit(base, depth + 1)
+            self.classes += 1
             self.dict_({name: entry for name, entry in own if type(entry) is types.FunctionType or not name.startswith(("__", "_abc_"))}, depth)
+            self.classes -= 1
             return
         self.whole &= not flags_of(value) & HEAP_TYPE  # a class made by Python code may be given other attributes
 
@@ -214,7 +218,7 @@ class _Walk:
             return
         space = value.__globals__
         if space.get("__name__") == "__main__":
-            self.codes.append(value.__code__)
+            self.codes.append((value.__code__, self.classes > 0))
         elif id(space) not in self.seen and is_local(sys.modules.get(str(space.get("__name__")), _NO_MODULE)):
             self.variables(space, depth)
         self.seen.update(map(id, value.__closure__ or ()))  # a variable that other functions close over too
@@ -250,7 +254,7 @@ class _Walk:
         self.parts.append(-1 if frame is None else frame.f_lasti)
         if frame is not None:
             if frame.f_globals.get("__name__") == "__main__":
-                self.codes.append(frame.f_code)
+                self.codes.append((frame.f_code, False))
             self.dict_(frame.f_locals, depth)
 
     def opaque(self, value: Any, kind: type, depth: int) -> None:

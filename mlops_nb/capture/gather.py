@@ -62,6 +62,8 @@ def effect_of(scene: Scene, namespace: Mapping[str, Any]) -> Effect:
         absent=seen.absent,
         outputs=(*sorted(facts.effects.outputs | (facts.analysis.uses & _RESULTS)), *(f"_i{number}" for number in facts.effects.inputs)),
         shows=scene.shows,
+        parts_read=scene.look.parts,
+        parts_written=seen.parts,
     )
 
 

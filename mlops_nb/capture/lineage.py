@@ -2,11 +2,15 @@
 
 import bisect
 import itertools
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from mlops_nb.capture.parts import settled
 from mlops_nb.notebook.graph import ancestors
 from mlops_nb.records import CellRun, CellState, CellView, Certainty, Edge
+
+MAX_CHAIN = 50  # writers of parts of one object
 
 Writers = Mapping[str, tuple[tuple[str, Certainty], ...]]
 
@@ -41,7 +45,10 @@ def written(writers: Writers, run_id: str, seen: "Effect") -> dict[str, tuple[tu
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a run did, with how sure each name is; `absent` are the names it asked for that were not there."""
+    """What a run did, with how sure each name is; `absent` are the names it asked for that were not there.
+
+    `parts_read`, `parts_written`: name -> the elements, where it read or changed no others (see `capture.parts`).
+    """
 
     reads: Mapping[str, Certainty] = field(default_factory=dict)
     writes: Mapping[str, Certainty] = field(default_factory=dict)
@@ -51,6 +58,8 @@ class Effect:
     absent: Collection[str] = ()
     outputs: Collection[str] = ()
     shows: bool = False
+    parts_read: Mapping[str, frozenset[Any]] = field(default_factory=dict)
+    parts_written: Mapping[str, frozenset[Any]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -63,12 +72,15 @@ class History:
     positions: Mapping[str, int] = field(default_factory=dict)
     shown: list[tuple[int, str]] = field(default_factory=list)  # (execution count, run) of those that showed a result
     gone: dict[str, str] = field(default_factory=dict)  # name -> the run that deleted it
+    _chains: dict[str, list[tuple[str, frozenset[Any] | None]]] = field(default_factory=dict)  # name -> (run, the elements it wrote: None for all)
     _judge: "_Judge" = field(default_factory=lambda: _Judge())  # noqa: PLW0108 (defined below)
 
     def add(self, run: CellRun, seen: Effect) -> tuple[Edge, ...]:
         """Take in a run and return the edges into it."""
-        edges = (*edges_of(run.id, seen.reads, self.writers), *self._of_outputs(run, seen.outputs), *self._of_deletions(run, seen.absent))
-        self.writers = written(self.writers, run.id, seen)
+        edges = (*self._of_names(run, seen), *self._of_outputs(run, seen.outputs), *self._of_deletions(run, seen.absent))
+        before = self.writers
+        self.writers = written(before, run.id, seen)
+        self._follow_parts(run, seen, before)
         for name in seen.writes:
             self.gone.pop(name, None)
         self.gone |= dict.fromkeys(seen.deleted, run.id)
@@ -98,6 +110,27 @@ class History:
         """Names that a thread, a task or a widget changed after the latest run had ended: it, or one before, may have started that."""
         if self.runs:
             self.writers = written(self.writers, self.runs[-1].id, Effect(writes=dict.fromkeys(names, "possible")))
+
+    def _of_names(self, run: CellRun, seen: Effect) -> Iterator[Edge]:
+        """Edges by names; of a name read in parts, from those who wrote these parts or all of it."""
+        whole = {name: sure for name, sure in seen.reads.items() if name not in seen.parts_read or name not in self._chains}
+        yield from edges_of(run.id, whole, self.writers)
+        for name, sure in seen.reads.items():
+            if name not in whole:
+                keys = seen.parts_read[name]
+                yield from (Edge(writer, run.id, name, sure) for writer, wrote in self._chains[name] if wrote is None or not keys.isdisjoint(wrote))
+
+    def _follow_parts(self, run: CellRun, seen: Effect, before: Writers) -> None:
+        """Keep, of each name that is changed in parts, who wrote which part since it was made."""
+        for name in seen.writes:
+            keys, behind = seen.parts_written.get(name), before.get(name, ())
+            chain = self._chains.pop(name, None) or [(writer, None) for writer, _ in behind]
+            if keys is None or len(chain) >= MAX_CHAIN or any(sure == "possible" for _, sure in behind):
+                continue
+            over = settled(keys, seen.parts_read.get(name, frozenset()))
+            covered = {writer for writer, wrote in chain if wrote is not None and wrote <= over}
+            self._chains[name] = [*(entry for entry in chain if entry[0] not in covered), (run.id, keys)]
+            self.writers = {**self.writers, name: tuple(entry for entry in self.writers[name] if entry[0] not in covered)}
 
     def _of_outputs(self, run: CellRun, names: Iterable[str]) -> list[Edge]:
         """Edges from the cells whose results a run names: `_`, `_5`, `Out` (any of them), and `_i5` whose source it names."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 from time import thread_time
 from typing import Any
 
-from mlops_nb.capture import names, state
+from mlops_nb.capture import parts, state
 from mlops_nb.capture.fingerprint import Fingerprint, fingerprint
 from mlops_nb.capture.kinds import SCALARS, is_own, is_plain, module_of
+from mlops_nb.capture.names import moved as names_moved
+from mlops_nb.capture.parts import Keys
 from mlops_nb.capture.reach import Reach
 from mlops_nb.capture.resolve import Asked, Resolved, resolve, resolve_codes
 from mlops_nb.notebook.flow import Facts
@@ -45,6 +47,8 @@ class Look:
     prints: Mapping[str, Fingerprint | None] = field(default_factory=dict)
     alike: frozenset[str] = frozenset()
     states: state.States = field(default_factory=state.States)
+    elements: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
+    parts: Mapping[str, Keys] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Observed:
     absent: tuple[str, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
     bound: tuple[str, ...] = ()
+    parts: Mapping[str, Keys] = field(default_factory=dict)
 
 
 def shadowed_builtins(namespace: Mapping[str, Any], hidden: Mapping[str, Any], builtins: frozenset[str]) -> frozenset[str]:
@@ -82,15 +87,23 @@ def look_before(namespace: dict[str, Any], hidden: Mapping[str, Any], facts: Fac
     if facts.analysis.dynamic or facts.effects.whole or resolved.dynamic or resolved.whole:
         touched |= {name for name in names if not is_shells(name, hidden)}
     prints = _prints(names, sorted(touched)[:MAX_TOUCHED])
-    inside = dict.fromkeys(code for found in prints.values() if found for code in found.codes)
+    wanted = resolved.wanted | resolved.attributes
+    inside = {code for name, found in prints.items() if found for code, method in found.codes if not method or name in out or _may_run(code, wanted)}
     if inside and (new := resolve_codes(resolved, inside, namespace) - prints.keys()):
         prints |= _prints(names, sorted(new)[:MAX_TOUCHED])
     alike = _alike(names, prints, reach)
     prints |= _prints(names, alike)
+    elements = parts.elements(names, prints)
+    keys = parts.keys_read({name: given for name, given in facts.effects.parts.items() if name not in resolved.reads}, names)
     used = state.modules_in(uses | resolved.reads, names)
     for name in (facts.analysis.defs | facts.analysis.deletes | resolved.binds) & names.keys():
         names[name] = _stamp(names[name])
-    return Look(names, prints, frozenset(alike), state.look(used)), resolved
+    return Look(names, prints, frozenset(alike), state.look(used), elements, keys), resolved
+
+
+def _may_run(code: types.CodeType, wanted: set[str]) -> bool:
+    """Whether a method can be called by code that looks up the names `wanted`."""
+    return code.co_name[:2] == "__" or code.co_name in wanted or "*" in wanted
 
 
 def _alike(names: Mapping[str, Any], prints: Mapping[str, Fingerprint | None], reach: Reach) -> list[str]:
@@ -111,7 +124,7 @@ def observe(before: Look, namespace: dict[str, Any], hidden: Mapping[str, Any], 
     """Compare the namespace after a run with the look before it."""
     known = before.names
     now = namespace.copy()
-    changed_names, gone = names.moved(known, now)
+    changed_names, gone = names_moved(known, now)
     moved = [name for name in changed_names if not is_shells(name, hidden)]
     bound = [name for name in moved if not _is_same(known.get(name, _MISSING), now[name])]
     doubtful = [name for name in moved if name not in bound and not _is_proved(known[name], now[name])]
@@ -121,9 +134,10 @@ def observe(before: Look, namespace: dict[str, Any], hidden: Mapping[str, Any], 
     reads = _reads(before, facts, resolved, failed=failed, hidden=hidden)
     changed, skipped = _changed(before, now, facts, resolved, skip=writes.keys())
     changed |= {name: "possible" for name in doubtful if name not in writes and name not in changed}
+    in_parts = _parts_changed(before, now, changed)
     known_by = {id(now[name]) for name in changed if name in reads}  # what has two names has one history
-    kept = tuple(sorted(name for name in changed if name not in reads))
-    same = tuple(name for name in kept if id(now[name]) in known_by)
+    kept = tuple(sorted(name for name in changed if name not in reads or (name in in_parts and name in before.parts)))
+    same = tuple(name for name in kept if name not in reads and id(now[name]) in known_by)
     return Observed(
         reads=reads,
         writes={**{name: sure for name, sure in changed.items() if not is_shells(name, hidden)}, **writes},
@@ -134,7 +148,16 @@ def observe(before: Look, namespace: dict[str, Any], hidden: Mapping[str, Any], 
         absent=tuple(sorted((facts.analysis.uses | facts.analysis.looked_up) - known.keys())),
         skipped=skipped,
         bound=tuple(bound),
+        parts=in_parts,
     )
+
+
+def _parts_changed(before: Look, now: Mapping[str, Any], changed: Mapping[str, Certainty]) -> dict[str, Keys]:
+    """The elements that changed, of names whose other elements are as they were."""
+    names = [name for name, sure in changed.items() if sure == "certain" and name in before.elements]
+    after = parts.elements(now, names)
+    found = {name: parts.changed_keys(before.elements[name], after[name]) for name in names if name in after}
+    return {name: keys for name, keys in found.items() if keys is not None}
 
 
 def _reads(before: Look, facts: Facts, resolved: Resolved, *, failed: bool, hidden: Mapping[str, Any]) -> dict[str, Certainty]:

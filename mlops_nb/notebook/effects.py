@@ -2,8 +2,9 @@
 
 import ast
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from mlops_nb.notebook.scopes import root_name
 
@@ -15,7 +16,9 @@ _SETTING = re.compile(
 _SPACES = frozenset({"globals", "locals", "vars", "dir"})
 _HISTORY = re.compile(r"_i?\d+")
 # The kinds of nodes that the cases below name; of names, the many, only IPython's (`Out`, `In`, `_5`) and Python's own are asked about.
-_ASKED = frozenset({ast.Attribute, ast.Subscript, ast.Expr, ast.Call, ast.Compare, ast.Name, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef})
+_ASKED = frozenset(
+    {ast.Attribute, ast.Subscript, ast.Expr, ast.Call, ast.Compare, ast.Name, ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef}
+)
 _MARKED = frozenset("_OI")
 
 
@@ -27,6 +30,8 @@ class Effects:
     `seeds_first`: before anything could draw from it. `whole`: any name of the namespace may be read or bound, by a text made at run
     time. `outputs`: the results of earlier cells it names (`_5`; `Out` for any of them), `inputs`: numbers of those whose source it names.
     `attributes`: the names it looks up on objects, those given as text to getattr and its like too.
+    `parts`: names that stand nowhere but in `name[key]`, with how: ("load" or "store", "constant" or "variable",
+    the key or the variable's name).
     """
 
     settings: frozenset[str] = frozenset()
@@ -36,6 +41,7 @@ class Effects:
     outputs: frozenset[str] = frozenset()
     inputs: frozenset[int] = frozenset()
     attributes: frozenset[str] = frozenset()
+    parts: Mapping[str, frozenset[tuple[str, str, Any]]] = field(default_factory=dict)
 
 
 def effects_of(tree: ast.Module) -> Effects:
@@ -52,6 +58,7 @@ def effects_of(tree: ast.Module) -> Effects:
         outputs=frozenset(name for node in nodes for name in _outputs(node, numbered)),
         inputs=frozenset(number for node in nodes for number in _inputs(node)),
         attributes=frozenset(name for node in nodes for name in _attributes(node)),
+        parts=_parts(tree, nodes),
     )
 
 
@@ -153,3 +160,31 @@ def _attributes(node: ast.AST) -> Iterator[str]:
         case ast.Call(func=ast.Name(id="getattr" | "hasattr" | "methodcaller" | "attrgetter"), args=arguments):
             texts = [a.value for a in arguments if isinstance(a, ast.Constant) and isinstance(a.value, str)]
             yield from texts or ["*"]
+
+
+def _parts(tree: ast.Module, nodes: list[ast.AST]) -> dict[str, frozenset[tuple[str, str, Any]]]:
+    subscripts = [node for node in nodes if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name)]
+    if not subscripts:
+        return {}
+    everything = list(ast.walk(tree))
+    names = [node for node in everything if isinstance(node, ast.Name)]
+    updated = {id(node.target) for node in everything if isinstance(node, ast.AugAssign)}
+    bound = {node.id for node in names if not isinstance(node.ctx, ast.Load)}
+    found: dict[str, list[tuple[str, str, Any]]] = {}
+    for node in subscripts:
+        assert isinstance(node.value, ast.Name)
+        if (key := _key(node, bound)) is not None:
+            stores = isinstance(node.ctx, ast.Store) and id(node) not in updated
+            found.setdefault(node.value.id, []).append(("store" if stores else "load", *key))
+    return {name: frozenset(keys) for name, keys in found.items() if sum(node.id == name for node in names) == len(keys)}
+
+
+def _key(node: ast.Subscript, bound: set[str]) -> tuple[str, Any] | None:
+    if isinstance(node.ctx, ast.Del):
+        return None
+    match node.slice:
+        case ast.Constant(value=int() | str() as key):
+            return "constant", key
+        case ast.Name(id=name) if name not in bound:
+            return "variable", name
+    return None
