@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from symbol_sessions import play
 from traitlets.config import Config
 
 from mlops_nb.capture.symbols import stale_symbols
-from mlops_nb.capture.watch import Watcher
 
 POINT = (
     "class Point:\n    kind = 'p'\n    def __init__(self, x, y):\n        self.x = x\n        self.y = y\n    def move(self):\n        self.x += 1\n"
@@ -136,26 +136,24 @@ FRESH = [
 ]
 
 
+@pytest.fixture(scope="module")
+def shell():
+    InteractiveShell.clear_instance()
+    yield InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
+    InteractiveShell.clear_instance()
+
+
 @pytest.fixture
-def play(tmp_path, monkeypatch):
-    """Run the cells of a session; the runs and edges."""
+def run(shell, tmp_path, monkeypatch):
+    """Run the cells of a session, and what is stale at its end."""
     monkeypatch.chdir(tmp_path)
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
 
-    def run(cells):
-        shell.reset()
-        shell.run_cell("from pathlib import Path")
-        watcher = Watcher(shell, lambda *_: None, notebook="", session_id="s", layout_root=tmp_path)
-        watcher.start()
-        for number, cell in enumerate(cells, start=1):
-            place, source = cell if isinstance(cell, tuple) else (number, cell)
-            assert shell.run_cell(source, store_history=True, cell_id=f"c{place}").success
-        watcher.stop()
-        return watcher.history
+    def stale(cells):
+        pairs = [cell if isinstance(cell, tuple) else (number, cell) for number, cell in enumerate(cells, start=1)]
+        history = play(shell, tmp_path, [("c0", "from pathlib import Path"), *((f"c{number}", source) for number, source in pairs)])
+        return stale_symbols(history.runs, history.edges)
 
-    yield run
-    InteractiveShell.clear_instance()
+    return stale
 
 
 def numbers(stale):
@@ -163,21 +161,19 @@ def numbers(stale):
 
 
 @pytest.mark.parametrize("case", STALE, ids=[case.name for case in STALE])
-def test_what_was_computed_from_something_rewritten_is_stale(play, case):
-    history = play(case.cells)
-    assert numbers(stale_symbols(history.runs, history.edges)) == case.stale
+def test_what_was_computed_from_something_rewritten_is_stale(run, case):
+    assert numbers(run(case.cells)) == case.stale
 
 
 @pytest.mark.parametrize("case", FRESH, ids=[case.name for case in FRESH])
-def test_nothing_else_is_stale(play, case):
-    history = play(case.cells)
-    assert stale_symbols(history.runs, history.edges) == {}
+def test_nothing_else_is_stale(run, case):
+    assert run(case.cells) == {}
 
 
-def test_the_reason_names_the_symbol_and_the_execution(play):
-    history = play(("x = 1", "a = x + 1", "b = a + 1", "d = {'k': 1}", "d['k'] + 1", "x = 2", "d['k'] = 3"))
-    assert stale_symbols(history.runs, history.edges) == {
-        "c2": "`x` rewritten by [6] after `a` was computed from it",
-        "c3": "`x` rewritten by [6] after `a` was computed from it",
-        "c5": "`d['k']` rewritten by [7] after [5] read it",
+def test_the_reason_names_the_symbol_and_the_execution(run):
+    cells = ("x = 1", "a = x + 1", "b = a + 1", "d = {'k': 1}", "d['k'] + 1", "x = 2", "d['k'] = 3")
+    assert run(cells) == {
+        "c2": "`x` rewritten by [7] after `a` was computed from it",
+        "c3": "`x` rewritten by [7] after `a` was computed from it",
+        "c5": "`d['k']` rewritten by [8] after [6] read it",
     }

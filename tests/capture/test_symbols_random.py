@@ -4,10 +4,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
+from symbol_sessions import play
 from traitlets.config import Config
 
 from mlops_nb.capture.symbols import stale_symbols
-from mlops_nb.capture.watch import Watcher
+
+CLASS = """class A{n}:
+    k = {x}
+    def __init__(self, a):
+        self.a, self.b = a, {y}
+    def m(self):
+        return self.{kab}
+v{n} = A{n}({x}).m()"""
 
 # Each binds names of its own, `{n}`, and reads names `{x}`, `{y}` of numbers, `{f}` of functions.
 CELLS = [
@@ -23,8 +31,7 @@ CELLS = [
     "def f{n}(a, b={y}):\n    return a + b + {x}\nv{n} = f{n}(1)",
     "def g{n}(a):\n    return {f}(a) + {x}\nv{n} = g{n}(2)",
     "v{n} = {f}({x}) + 1",
-    "class A{n}:\n    k = {x}\n    def __init__(self, a):\n        self.a, self.b = a, {y}\n"
-    "    def m(self):\n        return self.{kab}\nv{n} = A{n}({x}).m()",
+    CLASS,
     "x{n} = [{x}]\nx{n}.append({y})\nv{n} = x{n}[{k}] + 1",
     "h{n} = lambda a: a + {x}\nv{n} = sum(map(h{n}, [{y}]))",
     "e{n} = sorted([{x}, {y}])\nv{n} = e{n}[{k}]",
@@ -58,33 +65,19 @@ def shell():
     InteractiveShell.clear_instance()
 
 
-def play(shell, folder, cells):
-    """Run pairs of cell id and source; the session's history."""
-    for name in shell.user_ns.keys() - {"__name__", "__builtin__", "__builtins__"}:  # as `shell.reset`, which collects all garbage each time
-        del shell.user_ns[name]
-    shell.user_ns_hidden.clear()
-    shell.init_user_ns()
-    watcher = Watcher(shell, lambda *_: None, notebook="", session_id="s", layout_root=folder)
-    watcher.start()
-    for cell_id, source in cells:
-        assert shell.run_cell(source, store_history=True, cell_id=cell_id).success
-    watcher.stop()
-    return watcher.history
-
-
 def named(number):
     """The cell that makes the number: the functions stand between."""
     return f"c{number if number < 3 else number + 2}"
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=programs())
 def test_a_session_that_rewrites_nothing_is_never_stale(shell, tmp_path, cells):
     history = play(shell, tmp_path, [(f"c{place}", cell) for place, cell in enumerate(cells)])
     assert stale_symbols(history.runs, history.edges) == {}
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cells=programs(), number=st.integers(0, 2), value=st.sampled_from([0, 4, 9]))
 def test_what_would_differ_after_a_rewrite_is_stale(shell, tmp_path, cells, number, value):
     edited = [f"v{number} = {value}" if place == number else cell for place, cell in enumerate(cells)]
