@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import Kernel
 
 CELLS = {
     "a": "trips = [[5, 9.5], [12, 17.0]]",
@@ -121,8 +122,6 @@ def test_bad_input_is_one_message(shared_kernel, question: str, said: str) -> No
 @pytest.fixture(scope="module")
 def shared_kernel(tmp_path_factory):
     """One kernel for the questions that change nothing."""
-    from tests.conftest import Kernel
-
     started = Kernel(tmp_path_factory.mktemp("shared"), {})
     started.run("%load_ext mlops_nb", "load")
     for cell_id, source in CELLS.items():
@@ -136,6 +135,13 @@ def test_help_is_in_the_notebook(shared_kernel) -> None:
     for example in ("%lineage why model", "%lineage slice model --to model.py", "%lineage off", "%lineage warn on"):
         assert example in page
     assert "--no-pin" in shared_kernel.run("%lineage slice --help", "ask").stdout
+
+
+def test_columns_are_told_with_their_origins(kernel) -> None:
+    kernel.run("import pandas as pd\nframe = pd.DataFrame({'km': [5, 12], 'price': [9.5, 17.0]})", "f")
+    kernel.run("frame['per_km'] = frame.price / frame.km", "g")
+    assert [edge["from_column"] for edge in data(kernel, "columns frame per_km")] == ["price", "km"]
+    assert "did you mean 'per_km'" in kernel.run("%lineage columns frame per_kn", "ask").traceback
 
 
 # --- off and on -----------------------------------------------------------------------------------------------
