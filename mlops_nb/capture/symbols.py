@@ -8,7 +8,9 @@ What a cell computes from what is told by its code (`notebook.derivations`), wha
 * What it read though its code does not show it, went into all that came out of code that is not the notebook's.
 * A rewrite counts if it is certain and not to an equal value; of states (generators, settings) one that sets them, not one that uses them.
 * An object that a cell made itself is not rewritten by what happens to it later, only its name is: to run the cell again makes another.
-* A rewrite that was itself computed from the symbol does not make that stale: to run both again would never end.
+* What a cell shows of a name that it binds itself does not hang on others' use of the name.
+* A rewrite that was itself computed from the symbol does not make that stale: to run both again would never end. Of two cells that change
+  the same part in place, each from what it was, the first is stale all the same: what it had read is there no more.
 * A cell is stale when something that its latest run made, changed or showed is.
 """
 
@@ -250,8 +252,7 @@ class _Judge:
     def slot(self, slot: Slot, time: int, reader: _Reader) -> str:
         """A variable or part as it was bound then."""
         at, later = _split(slot, time)
-        own = slot.owner is not None and slot.owner.made == reader.version.run
-        own |= not reader.slot.label and any(version.run == reader.version.run for version in at)
+        own = (slot.owner is not None and slot.owner.made == reader.version.run) or any(_its_own(version, reader) for version in at)
         others = [version for version in later if self.runs[version.run].cell_id != reader.cell]
         for version in [] if own else others:
             if not version.equal and not self._took(slot, version, reader):
@@ -282,6 +283,12 @@ class _Judge:
                     seen.add(inner)
                     todo.append(inner)
         return False
+
+
+def _its_own(version: Version, reader: _Reader) -> bool:
+    """Whether a cell that bound a name only shows what it holds, or changes it: run again, the cell binds it again."""
+    holder = reader.slot.owner
+    return version.run == reader.version.run and (not reader.slot.label or (holder is not None and version.value.thing is holder))
 
 
 def _split(slot: Slot, time: int) -> tuple[list[Version], list[Version]]:

@@ -80,6 +80,15 @@ STALE = [
     Case("code run as text rewrites it", ("x = 1", "y = x + 1", "exec('x = 2')"), "2"),
     Case("code run as text reads it", ("x = 1", "exec('y = x + 1')", "x = 2"), "2"),
     Case("a timed cell reads it", ("x = 1", "%time y = x + 1", "x = 2"), "2"),
+    Case("two cells change the same part, each from what it was", ("d = {'a': 1}", "d['a'] = d['a'] * 2", "d['a'] = d['a'] + 1"), "2"),
+    Case(
+        "a method of a base class reads it",
+        ("k = 1", "class A:\n    def v(self):\n        return k", "class B(A):\n    pass", "b = B().v()", "k = 2"),
+        "4",
+    ),
+    Case("a closure keeps it", ("x = 1", "def f():\n    y = x\n    return lambda: y", "h = f()", "z = h()", "x = 2"), "4"),
+    Case("a generator reads it", ("x = 1", "def g():\n    yield x", "y = list(g())", "x = 2"), "3"),
+    Case("a decorated function reads it", ("import functools", "x = 1", "@functools.lru_cache\ndef f():\n    return x", "y = f()", "x = 2"), "4"),
     Case("a file is rewritten", ("Path('f').write_text('1')", "t = Path('f').read_text()", "Path('f').write_text('2')"), "2"),
 ]
 
@@ -132,6 +141,13 @@ FRESH = [
     Case("a comprehension's variable of the same name", ("x = 1", "t = [x for x in range(3)]", "x = 2")),
     Case("a rewritten name that nobody read", ("x = 1", "y = 2", "x = 3")),
     Case("a file that nobody read", ("Path('f').write_text('1')", "Path('f').write_text('2')")),
+    Case("a name used again for something that is only shown", ("import io", "f = io.StringIO()\nf.write('a')", "f = io.StringIO()\nf.write('b')")),
+    Case("a counter that several cells move on", ("n = 0", "n += 1", "n += 1", "m = n")),
+    Case("a list that several cells append to", ("xs = []", "xs.append(1)", "xs.append(2)", "n = len(xs)")),
+    Case(
+        "a frame that is bound anew from itself",
+        ("import pandas as pd", "df = pd.DataFrame({'a': [1, 2]})", "df = df[df.a > 1]", "df['c'] = df.a * 2"),
+    ),
     Case("an import again", ("import math", "y = math.pi", "import math")),
 ]
 
