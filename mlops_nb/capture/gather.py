@@ -74,12 +74,12 @@ def variables_of(source: str, resolved: Resolved) -> frozenset[str]:
 
 def _use(scene: Scene) -> state.Use:
     names = scene.look.names
-    values = [names[name] for name in scene.seen.reads if name in names]
+    values = {name: names[name] for name in scene.seen.reads if name in names}
     return state.use_of(
         scene.facts,
         attributes=scene.resolved.attributes,
         variables=variables_of(scene.source, scene.resolved),
-        values=[*values, sys.modules["builtins"]] if scene.seen.absent else values,
+        values={**values, "builtins": sys.modules["builtins"]} if scene.seen.absent else values,
         opens=bool(scene.used) or "cwd" in scene.source,
     )
 

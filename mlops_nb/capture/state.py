@@ -18,7 +18,7 @@ from mlops_nb.notebook.flow import Facts
 from mlops_nb.records import Certainty
 
 RANDOM, NUMPY_RANDOM, CWD, PATH = "state:random", "state:numpy.random", "state:cwd", "state:sys.path"
-GENERATORS = (RANDOM, NUMPY_RANDOM)
+GENERATORS = {RANDOM: "random", NUMPY_RANDOM: "numpy"}  # -> the package
 PREFIXES = ("state:", "env:", "module:", "file:")
 _MT19937_BYTES = 4 * (624 + 1)  # the key and the place in it, as numpy lays them out
 
@@ -111,19 +111,22 @@ class Use:
     opens: bool = False
     starts: bool = False
     any_variable: bool = False
+    seeds_first: frozenset[str] = frozenset()
 
 
-def use_of(facts: Facts, *, attributes: Iterable[str], variables: Collection[str], values: Iterable[Any], opens: bool) -> Use:
+def use_of(facts: Facts, *, attributes: Iterable[str], variables: Collection[str], values: Mapping[str, Any], opens: bool) -> Use:
     """The use of state of a cell: `attributes` are the names that the functions it uses look up, `values` what its names are bound to."""
+    imports = facts.analysis.imports
     asked = {*facts.effects.attributes, *attributes}
     return Use(
         facts,
         seeds=facts.effects.seeds or any(map(is_seed, attributes)),
         variables=frozenset(variables),
-        packages=frozenset(map(package_of, values)) | {root(module) for module in facts.analysis.imports.values()},
+        packages=frozenset(map(package_of, values.values())) | {root(module) for module in imports.values()},
         opens=opens,
         starts=not _STARTS.isdisjoint(asked),
         any_variable=not variables and not {"environ", "getenv"}.isdisjoint(asked),
+        seeds_first=frozenset(root(imports[n]) if n in imports else package_of(values.get(n)) for n in facts.effects.seeds_first),
     )
 
 
@@ -138,7 +141,7 @@ def followed(use: Use, wrote: Mapping[str, Certainty], known: Iterable[str]) -> 
     for name in known:
         prefix, _, rest = name.partition(":")
         if name in GENERATORS:
-            if name in wrote and not use.facts.effects.seeds_first:
+            if name in wrote and GENERATORS[name] not in use.seeds_first:
                 reads[name] = "possible" if use.seeds else "certain"
         elif prefix == "env" and (rest in use.variables or use.starts or use.any_variable or (name in wrote and rest not in os.environ)):
             reads[name] = "certain" if rest in use.variables else "possible"

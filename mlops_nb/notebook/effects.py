@@ -27,7 +27,7 @@ class Effects:
     """What the code may do, as far as its text tells.
 
     `settings`: names whose attributes, or a library's behind them, may be set. `seeds`: a generator's state is set somewhere,
-    `seeds_first`: before anything could draw from it. `whole`: any name of the namespace may be read or bound, by a text made at run
+    `seeds_first`: through these names, before anything could draw from it. `whole`: any name of the namespace may be read or bound, by a text made at run
     time. `outputs`: the results of earlier cells it names (`_5`; `Out` for any of them), `inputs`: numbers of those whose source it names.
     `attributes`: the names it looks up on objects, those given as text to getattr and its like too.
     `parts`: names that stand nowhere but in `name[key]`, with how: ("load" or "store", "constant" or "variable",
@@ -36,7 +36,7 @@ class Effects:
 
     settings: frozenset[str] = frozenset()
     seeds: bool = False
-    seeds_first: bool = False
+    seeds_first: frozenset[str] = frozenset()
     whole: bool = False
     outputs: frozenset[str] = frozenset()
     inputs: frozenset[int] = frozenset()
@@ -53,7 +53,7 @@ def effects_of(tree: ast.Module) -> Effects:
     return Effects(
         settings=frozenset(name for node in nodes for name in _set_on(node)),
         seeds=seeds,
-        seeds_first=seeds and _seeds_first(tree),
+        seeds_first=_seeds_first(tree) if seeds else frozenset(),
         whole=any(_looks_at_all(node, known) for node in nodes),
         outputs=frozenset(name for node in nodes for name in _outputs(node, numbered)),
         inputs=frozenset(number for node in nodes for number in _inputs(node)),
@@ -72,14 +72,16 @@ def _seeds(call: ast.Call) -> bool:
     return is_seed(name)
 
 
-def _seeds_first(tree: ast.Module) -> bool:
+def _seeds_first(tree: ast.Module) -> frozenset[str]:
+    found: set[str] = set()
     for statement in tree.body:
         calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]
-        if isinstance(statement, ast.Expr) and any(_seeds(call) for call in calls):
-            return True
-        if calls:
-            return False
-    return False
+        match statement:
+            case ast.Expr(value=ast.Call() as call) if _seeds(call) and len(calls) == 1:
+                found.add(_source_name(call.func))
+            case _ if calls:
+                break
+    return frozenset(found)
 
 
 def _set_on(node: ast.AST) -> Iterator[str]:

@@ -185,10 +185,10 @@ def observed(runs: Iterable[CellRun], home: Path, *, notebook: str = "") -> tupl
     for run in runs:
         if run.cell_id in OWN_CELLS:
             continue
-        written |= {use.path for use in run.files if use.mode == "write"}
         for use in run.files:
-            if use.mode == "read" and use.path not in written and not _is_ours(use.path, home):
+            if use.mode == "read" and use.path not in written and not _is_ours(use.path, home) and "://" not in use.path:
                 files.setdefault(use.path, use.digest)
+        written |= {use.path for use in run.files if use.mode == "write"}
         for name, digest in run.environment.items():
             if not name.startswith(OUR_VARIABLES):
                 environment.setdefault(name, digest)
@@ -210,7 +210,7 @@ def own_modules(root: Path) -> list[str]:
 def written(runs: Iterable[CellRun], home: Path) -> dict[str, str]:
     """The files that cells wrote, their digests still to be made: what they hold when all is done is what later steps read."""
     uses = (use for run in runs if run.cell_id not in OWN_CELLS for use in run.files)
-    return {use.path: "" for use in uses if use.mode == "write" and not _is_ours(use.path, home)}
+    return {use.path: "" for use in uses if use.mode == "write" and not _is_ours(use.path, home) and "://" not in use.path}
 
 
 def hashed(files: Mapping[str, str], root: Path) -> dict[str, str]:

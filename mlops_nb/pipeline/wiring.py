@@ -122,7 +122,12 @@ def wire(cells: Iterable[Cell], observed: Mapping[str, CellRun]) -> Wiring:
 def _unit(cell: Cell, observed: Mapping[str, CellRun]) -> Unit:
     seen = observed.get(cell.id)
     same = seen is not None and seen.crc == source_crc(cell.source) and seen.status == "ok"
-    return Unit(cell, "" if cell.kind == "parameters" else cell.step, _analysis(cell, OUTPUT_NAMES), seen if same else None)
+    return Unit(cell, "" if cell.kind == "parameters" else cell.step, _analysis(cell, OUTPUT_NAMES), _variables_of(seen) if seen and same else None)
+
+
+def _variables_of(run: CellRun) -> CellRun:
+    """A run without what it read and left besides variables (`env:HOME`, `state:random`): of that, promotion goes by the code."""
+    return replace(run, reads=tuple(n for n in run.reads if ":" not in n), writes=tuple(n for n in run.writes if ":" not in n))
 
 
 def _analysis(cell: Cell, shadowed: frozenset[str]) -> Analysis:

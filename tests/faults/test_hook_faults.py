@@ -31,7 +31,7 @@ SESSION = (
 )
 LAST = ("x.append(5)\nv = len(x)\nv",)
 
-STAGES = (  # each with every exception
+STAGES = (  # each with five of the exceptions, in turn
     *(f"watch.{name}" for name in ("Watcher._begin", "Watcher._end", "parse_cell", "facts_of_cell", "look_before", "observe", "keep_reach")),
     *("watch.value_digest", "watch._Delivery.put", "observe.fingerprint", "state.look", "state.changed", "files.stop", "files.uses", "files.hashed"),
     *("lineage.History.add", "touched.note_open", "watch.Watcher._executed"),
@@ -145,8 +145,8 @@ def test_watching_alone_changes_nothing_and_records_all(session, plain: Played) 
 def turns() -> list[tuple[str, str]]:
     """(place, kind of exception) of all faults injected."""
     kinds = tuple(FAULTS)
-    some = ((place, kinds[(2 * number + step) % len(kinds)]) for number, place in enumerate(PARTS) for step in range(2))
-    return [*((place, kind) for place in STAGES for kind in kinds), *some]
+    per_place = [(place, 5) for place in STAGES] + [(place, 2) for place in PARTS]
+    return [(place, kinds[(5 * number + step) % len(kinds)]) for number, (place, count) in enumerate(per_place) for step in range(count)]
 
 
 @pytest.mark.parametrize(("place", "kind"), turns())

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from mlops_nb.capture.lineage import History
+from mlops_nb.capture.lineage import Effect, History
 from mlops_nb.config import find_layout
 from mlops_nb.errors import BadInput, NotFound, NotStorable
 from mlops_nb.hashing import json_digest, source_crc, text_digest
@@ -51,12 +51,12 @@ def ran(cell_id: str, source: str, *, tags: tuple[str, ...] = (), files: tuple[F
 def session_history(training: str = "model = fit(flights, depth)") -> History:
     """Parameters, load, an unrelated cell, train, evaluate."""
     history = History()
-    history.add(ran("c1", "depth = 3\nrate = 0.1", tags=("parameters",)), reads={}, writes={"depth": "certain", "rate": "certain"})
+    history.add(ran("c1", "depth = 3\nrate = 0.1", tags=("parameters",)), Effect(reads={}, writes={"depth": "certain", "rate": "certain"}))
     load = ran("c2", "flights = pd.read_csv('flights.csv')", files=(FileUse("flights.csv", "read", "f1"), FileUse("out.csv", "write", "f2")))
-    history.add(load, reads={}, writes={"flights": "certain"})
-    history.add(ran("c3", "other = 1"), reads={}, writes={"other": "certain"})
-    history.add(ran("c4", training), reads={"flights": "certain", "depth": "certain"}, writes={"model": "certain"})
-    history.add(ran("c5", "scores = evaluate(model)"), reads={"model": "certain"}, writes={"scores": "certain"})
+    history.add(load, Effect(reads={}, writes={"flights": "certain"}))
+    history.add(ran("c3", "other = 1"), Effect(reads={}, writes={"other": "certain"}))
+    history.add(ran("c4", training), Effect(reads={"flights": "certain", "depth": "certain"}, writes={"model": "certain"}))
+    history.add(ran("c5", "scores = evaluate(model)"), Effect(reads={"model": "certain"}, writes={"scores": "certain"}))
     return history
 
 
@@ -149,7 +149,7 @@ def test_an_unknown_model_is_named_with_near_names(project: Project) -> None:
 def test_secrets_reach_neither_manifest_nor_registry(project: Project) -> None:
     history = session_history(f"model = fit(flights, token='{SECRET}')")
     history.runs[0] = ran("c1", f"depth = 3\nkey = '{SECRET}'", tags=("parameters",))
-    history.add(history.runs.pop(0), reads={}, writes={})
+    history.add(history.runs.pop(0), Effect(reads={}, writes={}))
     version = register(project, history=history, metrics={f"auc {SECRET}": 0.5})
     project.registry.flush()
     written = b"".join(file.read_bytes() for file in project.layout.home.rglob("*") if file.is_file())
