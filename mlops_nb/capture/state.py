@@ -153,7 +153,7 @@ def followed(use: Use, wrote: Mapping[str, Certainty], known: Iterable[str]) -> 
 def changed(before: States, facts: Facts, namespace: Mapping[str, Any]) -> dict[str, Certainty]:
     """What the cell changed of it since `before`, by comparison and, of modules, by its code's evidence."""
     after = look()
-    found: dict[str, Certainty] = {name: "certain" for name, mark in after.marks.items() if name in before.marks and before.marks[name] != mark}
+    found: dict[str, Certainty] = {name: "certain" for name, mark in after.marks.items() if before.marks.get(name) != mark}
     old, new = before.environment, after.environment
     if old != new:
         found |= {f"env:{_text(key)}": "certain" for key in {*old, *new} if old.get(key) != new.get(key)}

@@ -335,9 +335,15 @@ def test_the_reason_is_in_words(nb):
 
 
 def test_a_slice_is_what_a_value_stands_on(nb):
-    nb.play("x = 1", "noise = 5", "y = x + 1", "l = [y]", "noise += 1", "l.append(3)", "z = l[0]")
+    nb.play("x = 1", "noise = 5", "y = x + 1", "l = [y]", "noise += 1", "l.append(3)", "z = l[:1]")
     assert [run.cell_id for run in nb.watcher.history.slice(["z"])] == ["c0", "c2", "c3", "c5", "c6"]
     assert [run.cell_id for run in nb.watcher.history.slice(["noise"])] == ["c1", "c4"]
+
+
+def test_an_element_does_not_stand_on_who_set_another(nb):
+    nb.play("l = [0, 1]", "l.append(2)", "l[0] = 5", "k = 1", "y = l[k]", "z = l[0]", "w = l[2]", "v = sum(l)")
+    slices = {name: " ".join(run.cell_id for run in nb.watcher.history.slice([name])) for name in "yzwv"}
+    assert slices == {"y": "c0 c3 c4", "z": "c0 c2 c5", "w": "c0 c1 c6", "v": "c0 c1 c2 c7"}
 
 
 # --- a cell never breaks because of us ---

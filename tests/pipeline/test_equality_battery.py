@@ -214,7 +214,10 @@ LEARNS = {
     "numpy view",
     "instance handed over method reads global",
     "instance handed over, global reassigned",
+    "closure counter",
 }
+# What promotion refuses by the code alone, and what stops at the end of its step once capture has shown that the step makes it.
+STOPS_LATER = {"closure counter"}
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +234,7 @@ def answers(tmp_path_factory):
 @pytest.mark.parametrize(("name", "verdict"), [case[:2] for case in CASES], ids=[case[0] for case in CASES])
 def test_a_headless_run_equals_the_notebook_or_is_refused(answers, name, verdict):
     verdicts, details, _ = answers[name]
-    assert verdicts == [verdict, verdict], details
+    assert verdicts == [verdict, "stopped" if name in STOPS_LATER else verdict], details
 
 
 def test_what_capture_saw_changes_no_component_without_reason(answers):
