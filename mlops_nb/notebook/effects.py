@@ -28,7 +28,8 @@ class Effects:
 
     `settings`: names whose attributes, or a library's behind them, may be set. `seeds`: a generator's state is set somewhere,
     `seeds_first`: through these names, before anything could draw from it. `whole`: any name of the namespace may be read or bound,
-    by a text made at run time. `outputs`: the results of earlier cells it names (`_5`; `Out` for any of them), `inputs`: numbers of those whose source it names.
+    by a text made at run time. `outputs`: the results of earlier cells it names (`_5`; `Out` for any of them), `inputs`: numbers of those
+    whose source it names.
     `attributes`: the names it looks up on objects, those given as text to getattr and its like too.
     `parts`: names that stand nowhere but in `name[key]`, with how: ("load" or "store", "constant" or "variable",
     the key or the variable's name).

@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mlops_nb.capture.lineage import History, names_read
-from mlops_nb.capture.rerun import Doing, doing_of, rerun_cells
+from mlops_nb.capture.rerun import doing_of, rerun_cells
 from mlops_nb.capture.slices import inputs_of, slice_code, slice_notebook, slice_script
 from mlops_nb.errors import BadInput, NotFound
-from mlops_nb.notebook.analysis import of_cell
+from mlops_nb.notebook.analysis import facts_of_cell
 from mlops_nb.notebook.cells import parse_cell
+from mlops_nb.notebook.flow import Facts
 from mlops_nb.project.notebooks import run_of
-from mlops_nb.records import CellRun, CellView, Certainty, ColumnEdge, Edge, FileUse
+from mlops_nb.records import Cell, CellRun, CellView, Certainty, ColumnEdge, Edge, FileUse
 
 if TYPE_CHECKING:
     from mlops_nb.project import Project
@@ -162,8 +163,8 @@ class Lineage:
                 raise NotFound.named("cell", cell_id, latest, where=self.notebook)
         places = self._places()
         ordered = sorted(latest.values(), key=lambda run: places.get(run.cell_id, len(places)))
-        edited = {cell_id: _doing(cell_id, source, latest[cell_id]) for cell_id, source in given.items()}
-        return list(rerun_cells(map(doing_of, ordered), edited))
+        edited = {cell_id: doing_of(latest[cell_id], _facts(cell_id, source), ran=False) for cell_id, source in given.items()}
+        return list(rerun_cells((doing_of(run, _facts(run.cell_id, run.source)) for run in ordered), edited))
 
     def files(self) -> tuple[FileLine, ...]:
         """The files that cells read and wrote, with the hashes of what they held, in the order of the executions."""
@@ -258,11 +259,12 @@ def recorded(project: "Project", notebook: str | Path, *, session: str = "") -> 
     return Lineage(History.rebuilt(sorted(own, key=lambda run: run.seq), edges, positions), notebook=name, project=project)
 
 
-def _doing(cell_id: str, source: str, ran: CellRun) -> Doing:
-    """What an edited cell will do, as far as its code tells; what it wrote before counts as changed by the edit."""
-    found = of_cell(parse_cell(source, id=cell_id))
-    reads = found.uses | {name for name in names_read(ran) if ":" in name} | {n for reads in found.deferred.values() for n in reads}
-    return Doing(cell_id, frozenset(reads), found.defs, found.mutates - found.defs)
+def _facts(cell_id: str, source: str) -> Facts:
+    """What a cell's code does; a wrong magic line makes it plain code."""
+    try:
+        return facts_of_cell(parse_cell(source, id=cell_id))
+    except BadInput:
+        return facts_of_cell(Cell(id=cell_id, index=-1, source=source, body=source))
 
 
 def _out_of(deps: Sequence[Dependency]) -> str:
