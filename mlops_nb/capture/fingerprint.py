@@ -40,12 +40,13 @@ from mlops_nb.capture.kinds import (
     slots_of,
 )
 
+_dumps = pickle.dumps  # the user may patch it
 _NO_MODULE = types.ModuleType("")
 MAX_BYTES = 4 << 20
 MAX_NODES = 1000
 MAX_ITEMS = 512
 MAX_DEPTH = 5
-_CHUNK = 16 << 10
+_CHUNK = 2 << 10
 _CHUNKS = 64
 
 
@@ -255,11 +256,11 @@ class _Walk:
         if frame is not None:
             if frame.f_globals.get("__name__") == "__main__":
                 self.codes.append((frame.f_code, False))
-            self.dict_(frame.f_locals, depth)
+            self.items([part for part in gc.get_referents(value) if type(part) is not types.CodeType][:MAX_ITEMS], depth)
 
     def opaque(self, value: Any, kind: type, depth: int) -> None:
         """Objects of C code: what they refer to, and for iterators how far they are."""
-        held = [part for part in gc.get_referents(value) if not isinstance(part, type)]
+        held = [part for part in gc.get_referents(value) if not issubclass(type(part), type)]
         self.items(held[:MAX_ITEMS], depth)
         if kind in COUNTED:
             self.parts.append(operator.length_hint(value, -1))
@@ -292,7 +293,7 @@ class _Walk:
     def made(self, state: Callable[[], Any]) -> None:
         """Plain data made for this look, whose identity says nothing."""
         if self.contents:
-            self.parts.append(hash(pickle.dumps(state())))
+            self.parts.append(hash(_dumps(state())))
 
     def buffer(self, view: memoryview) -> None:
         """Bytes as one hash, sampled where the budget does not reach."""
@@ -392,6 +393,8 @@ def _pandas(walk: _Walk, value: Any, kind: type, depth: int) -> bool:
     if issubclass(kind, pandas.Index):
         walk.visit(value.name, depth + 1)
         return True
+    if not module_of(kind).startswith("pandas."):
+        return False
     arrow = getattr(value, "_pa_array", None)
     if arrow is not None:
         _arrow_buffers(walk, arrow)

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -73,22 +73,20 @@ def variables_of(source: str, resolved: Resolved) -> frozenset[str]:
 
 
 def _use(scene: Scene) -> state.Use:
-    names = scene.look.names
-    values = {name: names[name] for name in scene.seen.reads if name in names}
-    return state.use_of(
+    use = state.use_of(
         scene.facts,
         attributes=scene.resolved.attributes,
         variables=variables_of(scene.source, scene.resolved),
-        values={**values, "builtins": sys.modules["builtins"]} if scene.seen.absent else values,
+        packages=scene.look.packages | ({"builtins"} if scene.seen.absent else set()),
         opens=bool(scene.used) or "cwd" in scene.source,
     )
+    modules = (scene.look.names.get(name) for name in scene.facts.effects.seeds_first)
+    return replace(use, seeds_first=use.seeds_first | frozenset(map(state.package_of, modules)))
 
 
 def _held(scene: Scene) -> Names:
     """Files that earlier cells opened for writing, whose handles this one uses."""
-    names = scene.look.names
-    open_for_writing = state.handles(names[name] for name in scene.seen.reads if name in names)
-    return dict.fromkeys(places.named(map(os.path.realpath, open_for_writing), scene.root), "possible")
+    return dict.fromkeys(places.named(map(os.path.realpath, scene.look.handles), scene.root), "possible")
 
 
 def _places_read(scene: Scene) -> Names:
@@ -137,9 +135,10 @@ def _columns(value: Any) -> list[Any] | None:
 
 def columns_made(source: str, before: Mapping[str, tuple[str, ...]], namespace: Mapping[str, Any], writes: Iterable[str]) -> tuple[ColumnEdge, ...]:
     """What the columns of the frames that a run wrote were made from; columns that stayed as they were are left out."""
-    after = columns_of(namespace, {*before, *writes})
-    if not after:
-        return ()
     wrote = set(writes)
+    made = columns_of(namespace, wrote)
+    if not made:
+        return ()
+    after = columns_of(namespace, before) | made
     edges = column_edges(plain_python(source), before, after)
     return tuple(e for e in edges if e.to_name in wrote and (e.from_name, e.from_column) != (e.to_name, e.to_column))

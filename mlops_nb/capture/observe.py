@@ -3,7 +3,7 @@
 import re
 import types
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from time import thread_time
 from typing import Any
@@ -24,6 +24,7 @@ MAX_KEPT = 256  # items of a small container that is kept while its name is boun
 _SHELL_NAME = re.compile(r"_+|_i{1,3}|_i?\d+|_[iod]h|_exit_code|__(?!main__)\w+__")
 
 _MISSING = object()
+_WEAK = type.__dict__["__weakrefoffset__"].__get__
 _SMALL = (list, tuple, dict, set)
 
 
@@ -40,7 +41,8 @@ class Look:
     """The namespace before a cell: its names and values, fingerprints of the touched ones and of those that share objects with them.
 
     Values stay referenced while the cell runs, but those that it binds anew or deletes, of which only a stamp is kept. `alike`: the
-    names that share objects with touched ones.
+    names that share objects with touched ones. `binds`: those that the cell may bind or delete. `packages` and `handles`: whose code its
+    values run, and the files that are open for writing among them.
     """
 
     names: Mapping[str, Any]
@@ -49,6 +51,9 @@ class Look:
     states: state.States = field(default_factory=state.States)
     elements: Mapping[str, Mapping[Any, Any]] = field(default_factory=dict)
     parts: Mapping[str, Keys] = field(default_factory=dict)
+    binds: Collection[str] = ()
+    packages: frozenset[str] = frozenset()
+    handles: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +101,13 @@ def look_before(namespace: dict[str, Any], hidden: Mapping[str, Any], facts: Fac
     elements = parts.elements(names, prints)
     keys = parts.keys_read({name: given for name, given in facts.effects.parts.items() if name not in resolved.reads}, names)
     used = state.modules_in(uses | resolved.reads, names)
-    for name in (facts.analysis.defs | facts.analysis.deletes | resolved.binds) & names.keys():
-        names[name] = _stamp(names[name])
-    return Look(names, prints, frozenset(alike), state.look(used), elements, keys), resolved
+    binds = (facts.analysis.defs | facts.analysis.deletes | resolved.binds) & names.keys()
+    values = [names[name] for name in (uses | resolved.reads) & names.keys()]
+    packages, handles = frozenset(map(state.package_of, values)), tuple(state.handles(values))
+    del values
+    for name in binds | prints.keys():  # no more references to them than without us
+        names[name] = _stamp(names[name], bound=name in binds)
+    return Look(names, prints, frozenset(alike), state.look(used), elements, keys, binds, packages, handles), resolved
 
 
 def _may_run(code: types.CodeType, wanted: set[str]) -> bool:
@@ -127,7 +136,7 @@ def observe(before: Look, namespace: dict[str, Any], hidden: Mapping[str, Any], 
     changed_names, gone = names_moved(known, now)
     moved = [name for name in changed_names if not is_shells(name, hidden)]
     bound = [name for name in moved if not _is_same(known.get(name, _MISSING), now[name])]
-    doubtful = [name for name in moved if name not in bound and not _is_proved(known[name], now[name])]
+    doubtful = [name for name in moved if name in before.binds and name not in bound and not _is_proved(known[name], now[name])]
     again = [] if failed else [name for name in facts.always if name in now and name not in bound and not is_shells(name, hidden)]
     unchanged = {name for name in bound if _is_equal(known.get(name, _MISSING), now[name])}.union(again).difference(doubtful)
     writes: dict[str, Certainty] = dict.fromkeys([*bound, *again], "certain")
@@ -229,8 +238,15 @@ def _prints(namespace: Mapping[str, Any], names: Iterable[str]) -> dict[str, Fin
     deadline = thread_time() + LOOK_SECONDS
     for name in names:
         if not is_plain(namespace[name]):
-            found[name] = fingerprint(namespace[name]) if thread_time() < deadline else None
+            found[name] = _print(namespace[name]) if thread_time() < deadline else None
     return found
+
+
+def _print(value: Any) -> Fingerprint | None:
+    try:
+        return fingerprint(value)
+    except Exception:  # noqa: BLE001 (a library's code, asked for a value that is broken: nobody looks at it)
+        return None
 
 
 def keep_reach(reach: Reach, namespace: Mapping[str, Any], seen: Observed) -> None:
@@ -256,18 +272,20 @@ def type_name(value: Any) -> str:
 
 def is_shells(name: str, hidden: Mapping[str, Any]) -> bool:
     """Whether a name is IPython's own."""
-    return name in hidden or type(name) is not str or (name[:1] == "_" and _SHELL_NAME.fullmatch(name) is not None)
+    return type(name) is not str or name in hidden or (name[:1] == "_" and _SHELL_NAME.fullmatch(name) is not None)
 
 
-def _stamp(value: Any) -> _Stamp:
+def _stamp(value: Any, *, bound: bool) -> _Stamp:
     kind = type(value)
+    if not bound and kind not in SCALARS:
+        return _Stamp(id(value))
     if kind is types.FunctionType:
         return _Stamp(id(value), _code(value))
     if kind in SCALARS:
         return _Stamp(id(value), value)
     if kind in _SMALL and len(value) <= MAX_KEPT and SCALARS.issuperset(map(type, value)):
         return _Stamp(id(value), value)
-    return _Stamp(id(value), weakref.ref(value) if kind.__weakrefoffset__ else None)
+    return _Stamp(id(value), weakref.ref(value) if _WEAK(kind) and module_of(kind) != "numpy" else None)
 
 
 def _code(function: types.FunctionType) -> tuple[Any, ...]:

@@ -35,7 +35,7 @@ class Reach:
         if is_plain(value):
             self.drop(name)
         else:
-            self.put(name, reach(value))
+            self.put(name, _reach(value))
 
     def drop(self, name: str) -> None:
         """Forget a name that is deleted, or holds nothing that can change."""
@@ -58,3 +58,10 @@ class Reach:
             names.discard(name)
             if not names:
                 del self._names[number]
+
+
+def _reach(value: Any) -> frozenset[int]:
+    try:
+        return reach(value)
+    except Exception:  # noqa: BLE001 (a library's code, asked for a value that is broken)
+        return frozenset((id(value),))

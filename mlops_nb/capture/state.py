@@ -114,19 +114,19 @@ class Use:
     seeds_first: frozenset[str] = frozenset()
 
 
-def use_of(facts: Facts, *, attributes: Iterable[str], variables: Collection[str], values: Mapping[str, Any], opens: bool) -> Use:
-    """The use of state of a cell: `attributes` are the names that the functions it uses look up, `values` what its names are bound to."""
+def use_of(facts: Facts, *, attributes: Iterable[str], variables: Collection[str], packages: frozenset[str], opens: bool) -> Use:
+    """The use of state of a cell: `attributes` are the names that the functions it uses look up, `packages` whose code its values run."""
     imports = facts.analysis.imports
     asked = {*facts.effects.attributes, *attributes}
     return Use(
         facts,
         seeds=facts.effects.seeds or any(map(is_seed, attributes)),
         variables=frozenset(variables),
-        packages=frozenset(map(package_of, values.values())) | {root(module) for module in imports.values()},
+        packages=packages | {root(module) for module in imports.values()},
         opens=opens,
         starts=not _STARTS.isdisjoint(asked),
         any_variable=not variables and not {"environ", "getenv"}.isdisjoint(asked),
-        seeds_first=frozenset(root(imports[n]) if n in imports else package_of(values.get(n)) for n in facts.effects.seeds_first),
+        seeds_first=frozenset(root(imports.get(name, "")) for name in facts.effects.seeds_first),
     )
 
 

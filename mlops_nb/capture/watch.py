@@ -17,6 +17,7 @@ from mlops_nb.capture.environment import variable_digests
 from mlops_nb.capture.gather import Scene, columns_made, columns_of, effect_of, variables_of
 from mlops_nb.capture.kinds import bases_of, entries_of, is_own, module_of
 from mlops_nb.capture.lineage import Effect, History
+from mlops_nb.capture.names import moved as names_moved
 from mlops_nb.capture.observe import Look, Observed, is_shells, keep_reach, look_before, observe, shadowed_builtins, type_name
 from mlops_nb.capture.reach import Reach
 from mlops_nb.capture.resolve import Resolved, take_in
@@ -40,8 +41,10 @@ MAX_FAILURES = 3
 INLINE_BYTES, INLINE_FILES = 64 << 20, 200  # files up to this size together and this many are hashed at once, others on a thread
 MAX_ERROR = 2000
 SETTLE_SECONDS = 120.0
-DIGEST_SECONDS = 0.002  # for all values of one run
-DIGEST_BUDGET = 1 << 19
+DIGEST_SHARE = 0.02  # of a cell's own time may go into the digests of its values,
+DIGEST_SECONDS = (0.0003, 0.002)  # but at least and at most this
+DIGEST_BUDGETS = (1 << 15, 1 << 19)  # for one value, as `value_digest` counts
+DIGEST_UNIT = 6e-9  # seconds of one unit of these
 MAX_EXECUTED = 1000  # texts run as code in one cell
 _OUTPUTS = frozenset({"_", "__", "___", "Out", "In"})
 _NAME = type.__dict__["__name__"].__get__
@@ -193,8 +196,8 @@ class Watcher:
         left, self._left = self._left, None
         if left is None:
             return {}
-        now = {name: value for name, value in namespace.copy().items() if type(name) is str}
-        late = {name: value for name, value in now.items() if left.get(name, left) is not value and not is_shells(name, hidden)}
+        now = namespace.copy()
+        late = {name: now[name] for name in names_moved(left, now)[0] if not is_shells(name, hidden)}
         if self._missed:
             self._missed = False
             self._history.writers = writers_left(self._history.writers, self._history.runs, now, late)
@@ -238,11 +241,12 @@ class Watcher:
         scene = self._scene(running, used, result, failed=bool(error))
         effect = effect_of(scene, self.shell.user_ns)
         count = (result.execution_count if result else None) or self.shell.execution_count - 1
-        run = self._run(running, scene, effect, seconds=seconds, error=error, count=count)
+        left = self.shell.user_ns.copy()  # threads of the user's may go on
+        run = self._run(running, scene, effect, left, seconds=seconds, error=error, count=count)
         self._positions.refresh(self._history)
         edges = self._history.add(run, effect)
-        keep_reach(self._reach, self.shell.user_ns, scene.seen)
-        self._left = self.shell.user_ns.copy()
+        keep_reach(self._reach, left, scene.seen)
+        self._left = left
         self._delivery.put(run, edges, used)
 
     def _seen(self, running: _Running, *, failed: bool) -> Observed:
@@ -272,7 +276,7 @@ class Watcher:
             shows=result is not None and result.result is not None,
         )
 
-    def _run(self, running: _Running, scene: Scene, effect: Effect, *, seconds: float, error: str, count: int) -> CellRun:
+    def _run(self, running: _Running, scene: Scene, effect: Effect, left: dict[str, Any], *, seconds: float, error: str, count: int) -> CellRun:
         self._seq += 1
         cell = running.cell
         seen, writes = scene.seen, tuple(sorted(name for name in effect.writes if name[:5] != "file:"))
@@ -299,20 +303,10 @@ class Watcher:
             possible=tuple(sorted(name for name, sure in effect.writes.items() if sure == "possible")),
             kept=seen.kept,
             deletes=tuple(sorted(seen.deleted)),
-            values=self._digests(writes),
+            values=_digests(left, writes, seconds),
             skipped={**running.late, **seen.skipped},
-            columns=columns_made(cell.source, running.columns, self.shell.user_ns, writes),
+            columns=columns_made(cell.source, running.columns, left, writes),
         )
-
-    def _digests(self, names: Iterable[str]) -> dict[str, str]:
-        """Digests of the values a run left, as far as there is time."""
-        namespace = self.shell.user_ns
-        deadline = thread_time() + DIGEST_SECONDS
-        found = {}
-        for name in names:
-            if name in namespace and thread_time() < deadline and (digest := value_digest(namespace[name], budget=DIGEST_BUDGET)):
-                found[name] = digest
-        return found
 
     def _complete(self, run: CellRun, edges: tuple[Edge, ...], used: Sequence[tuple[FileUse, str]]) -> None:
         """Hash the run's files, put it in its place and hand it on."""
@@ -391,6 +385,25 @@ def _say(line: str) -> None:
         sys.stderr.write(f"mlops_nb: {line}\n")
     except Exception:  # noqa: BLE001 (there is nobody to tell)
         return
+
+
+def _digests(namespace: Mapping[str, Any], names: Iterable[str], seconds: float) -> dict[str, str]:
+    """Digests of the values a run left, as far as its share of the `seconds` that it took reaches."""
+    share = min(max(seconds * DIGEST_SHARE, DIGEST_SECONDS[0]), DIGEST_SECONDS[1])
+    budget = min(max(int(share / DIGEST_UNIT), DIGEST_BUDGETS[0]), DIGEST_BUDGETS[1])
+    deadline = thread_time() + share
+    found = {}
+    for name in names:
+        if name in namespace and thread_time() < deadline and (digest := _digest(namespace[name], budget)):
+            found[name] = digest
+    return found
+
+
+def _digest(value: Any, budget: int) -> str:
+    try:
+        return value_digest(value, budget=budget)
+    except Exception:  # noqa: BLE001 (a library's code, asked for a value that is broken: it has no digest)
+        return ""
 
 
 class _Delivery:

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,8 @@ __all__ = ["help_text", "parse_cell", "plain_python", "read_notebook"]
 CELL_MAGICS = ("step", "feature", "test")
 # Cell magics whose body is Python that runs in the user's namespace.
 _CODE_MAGICS = frozenset({"time", "capture", "prun", "debug", "python_code", "memit", "mprun", "scalene", "lprun"})
+# Where a cell has none of these, IPython changes nothing but a missing newline at its end.
+_SPECIAL = re.compile(r"[%!?]|^[ \t]*(?:[,;/]|>>>|\.\.\.|In \[)|\A\s", re.MULTILINE)
 _FIRST_LINE = re.compile(r"\s*%%(\w+)[ \t]*(.*)")
 _STEP_TAGS = ("step:", "block:")  # block: is Kale's word
 _PARAMETER_TAGS = frozenset({"parameters", "pipeline-parameters"})
@@ -70,11 +72,14 @@ def parse_cell(source: str, *, id: str, index: int = 0, tags: Iterable[str] = ()
     return _from_magic(replace(cell, body=magic[2]), magic[0], magic[1], step)
 
 
+@lru_cache(maxsize=256)
 def plain_python(source: str) -> str:
     """A cell's source as plain Python: magics become get_ipython() calls, our cell magics and `%%time` and its like become their body.
 
     Lines keep their numbers. What IPython itself cannot read is given back as it is.
     """
+    if source and not _SPECIAL.search(source):
+        return source if source.endswith("\n") else source + "\n"
     text = _without_code_magics(source)
     blank = text[: len(text) - len(text.lstrip())].count("\n")  # IPython takes blank lines off the top
     try:

@@ -1,12 +1,14 @@
 """Plain Python -> its syntax tree."""
 
 import ast
+from functools import lru_cache
 
 from mlops_nb.notebook.quiet import quiet
 
 
+@lru_cache(maxsize=32)
 def parse(source: str) -> ast.Module | str:
-    """The module (top-level await and return allowed), or why it cannot be parsed."""
+    """The module (top-level await and return allowed), or why it cannot be parsed. The tree is shared: it is only to be read."""
     try:
         with quiet():
             tree = compile(source, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)

@@ -37,10 +37,7 @@ STAGES = (  # each with five of the exceptions, in turn
     *("lineage.History.add", "touched.note_open", "watch.Watcher._executed"),
 )
 PARTS = (  # each with two exceptions, in turn
-    *(
-        f"watch.{name}"
-        for name in ("Watcher._seen", "Watcher._scene", "Watcher._run", "Watcher._digests", "shadowed_builtins", "now_text", "_caller")
-    ),
+    *(f"watch.{name}" for name in ("Watcher._seen", "Watcher._scene", "Watcher._run", "_digests", "shadowed_builtins", "now_text", "_caller")),
     *(f"watch.{name}" for name in ("take_in", "variable_digests", "source_crc", "_error_text", "_words", "_Positions.refresh", "effect_of")),
     *(f"watch.{name}" for name in ("columns_of", "columns_made", "variables_of")),
     *(f"observe.{name}" for name in ("resolve", "is_plain", "_stamp", "_alike", "_changed", "_reads")),

@@ -105,7 +105,6 @@ def both(cells: tuple[str, ...], folder: Path) -> tuple[Played, Played]:
 
 
 LEFT = {  # what the engine does not do yet, by what it would take
-    "pd.api.extensions.ExtensionArray": "fingerprint asks an extension array of the user's for _pa_array and _ndarray",
     "random.Random": "value_digest calls getstate of a subclass, which looks up attributes on it",
 }
 
@@ -248,19 +247,8 @@ VALUES = {
     "a million keys": ("d = dict.fromkeys(range(1_000_000))", "d[-1] = 1\nlen(d)"),
 }
 LEFT_VALUES = {
-    "an array that is resized": "the look before holds a reference, and numpy resizes no array that has another",
-    "a counted reference": "the look before holds a reference",
-    "taken out of globals": "freed at the end of the cell, not where the cell lets go of it",
-    "deleted by a magic": "freed at the end of the cell, not where the cell lets go of it",
-    "a reset": "freed at the end of the cell, not where the cell lets go of it",
-    "a generator's local": "f_locals keeps a copy of a generator's variables",
-    "a released view": "memoryview() of it raises in the walks",
-    "a metaclass": "__weakrefoffset__ is asked past type's own descriptor",
-    "an object's __class__ inside an iterator": "isinstance asks it",
     "a function in a strange space": "__globals__ may be a subclass of dict",
     "keys with a hash of their own": "names are hashed before their type is looked at",
-    "ctypes": "the walk takes a field for a buffer",
-    "pickle and copy patched": "fingerprint looks pickle.dumps up when it runs",
 }
 
 
