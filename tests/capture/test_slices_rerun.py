@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import re
 
 import numpy as np
 import pytest
@@ -210,7 +211,7 @@ def told(value, depth=0):  # noqa: PLR0911
     if kind.__name__ == "Box":
         return ("Box", told(vars(value), depth + 1), told(kind.shared, depth + 1), kind.limit)
     if isinstance(value, (int, float, str, type(None), np.generic)):
-        return repr(value)
+        return re.sub(r"0x[0-9a-f]+", "0x", repr(value))  # where an object lies says nothing
     return kind.__name__
 
 
