@@ -4,6 +4,7 @@ import math
 import os
 import random
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -167,7 +168,11 @@ def shell():
     made = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     made.showtraceback = lambda *_, **__: None  # cells may fail in any way: that is no news
     made._format_exception_for_storage = lambda *_: []  # what IPython keeps of them costs twenty times the cell
+    here, tau = Path.cwd(), math.tau
     yield made
+    os.chdir(here)
+    math.tau = tau
+    os.environ.pop("TRIAL_VARIABLE", None)
     InteractiveShell.clear_instance()
 
 
