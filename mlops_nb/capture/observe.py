@@ -293,6 +293,12 @@ def _code(function: types.FunctionType) -> tuple[Any, ...]:
     return (function.__code__, *((type(d), d) if type(d) in SCALARS else id(d) for d in defaults))
 
 
+def names_before(before: Look, namespace: Mapping[str, Any]) -> dict[str, Any]:
+    """The names before the cell, bound to what they were bound to where they still are."""
+    now = dict(namespace)
+    return {name: now[name] if name in now and _is_same(old, now[name]) else old for name, old in before.names.items()}
+
+
 def _is_same(old: Any, new: Any) -> bool:
     """Whether a name is bound to an object at the same place as before."""
     return old.identity == id(new) if type(old) is _Stamp else old is new

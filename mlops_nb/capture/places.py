@@ -45,7 +45,7 @@ def stop() -> Notes:
     """What was noted since `start`."""
     global _notes
     noted, _notes = _notes or Notes(), None
-    return noted
+    return Notes(noted.made.copy(), noted.read.copy())  # another thread may be in the middle of a note
 
 
 def named(paths: Iterable[str], root: Path) -> set[str]:
@@ -77,18 +77,18 @@ def _note(kept: set[str], path: Any, *, folder: bool = False) -> None:
 
 
 def _on_mkdir(args: tuple[Any, ...]) -> None:
-    if _notes is not None:
-        _note(_notes.made, args[0], folder=True)
+    if (notes := _notes) is not None:
+        _note(notes.made, args[0], folder=True)
 
 
 def _on_symlink(args: tuple[Any, ...]) -> None:
-    if _notes is not None:
-        _note(_notes.read, args[0])
-        name = os.path.abspath(os.fsdecode(args[1]))  # noqa: PTH100 (a Path costs ten times as much)
-        _notes.made.add(name)
+    if (notes := _notes) is not None:
+        _note(notes.read, args[0])
+        notes.made.add(os.path.abspath(os.fsdecode(args[1])))  # noqa: PTH100 (a Path costs ten times as much)
 
 
 def _on_open(args: tuple[Any, ...]) -> None:
     path, _, flags = args
-    if _notes is not None and flags & _WRITING and type(path) is str and path.endswith(".py"):
-        _note(_notes.made, path)
+    notes = _notes
+    if notes is not None and flags & _WRITING and type(path) is str and path.endswith(".py"):
+        _note(notes.made, path)

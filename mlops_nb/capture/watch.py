@@ -18,7 +18,7 @@ from mlops_nb.capture.gather import Scene, columns_made, columns_of, effect_of, 
 from mlops_nb.capture.kinds import bases_of, entries_of, is_own, module_of
 from mlops_nb.capture.lineage import Effect, History
 from mlops_nb.capture.names import moved as names_moved
-from mlops_nb.capture.observe import Look, Observed, is_shells, keep_reach, look_before, observe, shadowed_builtins, type_name
+from mlops_nb.capture.observe import Look, Observed, is_shells, keep_reach, look_before, names_before, observe, shadowed_builtins, type_name
 from mlops_nb.capture.reach import Reach
 from mlops_nb.capture.resolve import Resolved, take_in
 from mlops_nb.capture.unwatched import writers_left
@@ -123,7 +123,7 @@ class Watcher:
             if hook in self.shell.events.callbacks[event]:
                 self.shell.events.unregister(event, hook)
         if self._running is not None:
-            self._left = dict(self._running.look.names)
+            self._left = names_before(self._running.look, self.shell.user_ns)
         self._forget()
         self._missed = True
         self._delivery.settle()
@@ -218,8 +218,9 @@ class Watcher:
         frame = sys._getframe(3)  # noqa: SLF001 (past the audit hook: who calls exec)
         code = args[0]
         ours = self._is_users(frame) and type(code) is CodeType and code.co_filename != "<mlops_nb>"
-        if ours and self._running is not None and len(self._running.executed) < MAX_EXECUTED:
-            self._running.executed.append(code)
+        running = self._running  # another thread may be at the end of the cell
+        if ours and running is not None and len(running.executed) < MAX_EXECUTED:
+            running.executed.append(code)
 
     def _is_users(self, frame: FrameType) -> bool:
         """Whether the user's code calls exec in `frame`, or has IPython run a cell or a script."""
@@ -253,7 +254,7 @@ class Watcher:
         namespace, hidden = self.shell.user_ns, self.shell.user_ns_hidden
         resolved = running.resolved
         known = frozenset(resolved.reads)
-        for code in running.executed:
+        for code in (*running.executed,):
             take_in(resolved, code, namespace)
         seen = observe(running.look, namespace, hidden, facts=running.facts, resolved=resolved, failed=failed)
         if running.executed:  # whether what a text reads was bound by the cell before is not known
