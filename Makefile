@@ -61,8 +61,9 @@ lab: setup ## open JupyterLab on the notebooks
 bench: setup ## measure what capture, imports, the registry and the panel cost
 	@pytest tests/bench -o addopts="-ra --strict-markers --strict-config -p no:playwright"
 
-soak: setup ## the durability tests with ten times the kills and a new seed (KILLS=..., SEED=...)
-	@MLOPS_NB_KILLS=$(or $(KILLS),2000) MLOPS_NB_SEED=$(or $(SEED),$(STARTED)) pytest -s tests/faults/test_durability.py
+soak: setup ## durability with ten times the kills and a new seed (KILLS=..., SEED=...), lineage with five times the programs (EXAMPLES=...)
+	@MLOPS_NB_EXAMPLES=$(or $(EXAMPLES),10000) pytest tests/capture/test_slices_rerun.py tests/capture/test_lineage_cases.py
+	MLOPS_NB_KILLS=$(or $(KILLS),2000) MLOPS_NB_SEED=$(or $(SEED),$(STARTED)) pytest -s tests/faults/test_durability.py
 
 lock: .venv/locked ## write requirements/lock.txt anew from pyproject.toml
 	@{ echo "# Every package for running, demonstrating, building and testing mlops_nb, with hashes for all platforms; written by: make lock"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import Kernel
+from kernel_client import Kernel
 
 CELLS = {
     "a": "trips = [[5, 9.5], [12, 17.0]]",

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Kernel
+from kernel_client import Kernel
 
 from mlops_nb.errors import BadInput, NotFound
 from mlops_nb.project import Project
