@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
@@ -221,7 +221,7 @@ def told(value, depth=0):  # noqa: PLR0911
 
 
 @given(plays=sessions())
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, print_blob=False)
+@settings(phases=[Phase.generate], max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, print_blob=False)
 def test_a_slice_run_alone_gives_the_value(plays, shell, tmp_path_factory, capfd):
     kernel = Kernel(shell, tmp_path_factory.getbasetemp())
     kernel.fresh()
