@@ -142,7 +142,8 @@ def observe(before: Look, namespace: dict[str, Any], hidden: Mapping[str, Any], 
     writes: dict[str, Certainty] = dict.fromkeys([*bound, *again], "certain")
     reads = _reads(before, facts, resolved, failed=failed, hidden=hidden)
     changed, skipped = _changed(before, now, facts, resolved, skip=writes.keys())
-    changed |= {name: "possible" for name in doubtful if name not in writes and name not in changed}
+    unlooked = [name for name in reads if name in now and name not in before.prints and not is_plain(now[name])] if resolved.changes else []
+    changed |= {name: "possible" for name in (*doubtful, *unlooked) if name not in writes and name not in changed}
     in_parts = _parts_changed(before, now, changed)
     known_by = {id(now[name]) for name in changed if name in reads}  # what has two names has one history
     kept = tuple(sorted(name for name in changed if name not in reads or (name in in_parts and name in before.parts)))

@@ -5,6 +5,7 @@ cell changed is told by a comparison of the elements before and after it; where 
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from mlops_nb.capture.kinds import SCALARS
@@ -14,15 +15,23 @@ Keys = frozenset[Any]
 _NOTHING = object()
 
 
+@dataclass(frozen=True, slots=True)
+class Other:
+    """In place of an element that is no scalar: nobody shall hold it because it is looked at."""
+
+    identity: int
+
+
 def elements(namespace: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict[Any, Any]]:
     """The elements of small lists and dicts, by index or key, as they are now."""
     found: dict[str, dict[Any, Any]] = {}
     for name in names:
         value = namespace[name]
-        if type(value) is list and len(value) <= MAX_ELEMENTS:
-            found[name] = dict(enumerate(value))
-        elif type(value) is dict and len(value) <= MAX_ELEMENTS and all(type(key) in SCALARS for key in value.copy()):
-            found[name] = value.copy()
+        if type(value) not in (list, dict) or len(value) > MAX_ELEMENTS:
+            continue
+        pairs = enumerate(value[:]) if type(value) is list else value.copy().items()
+        kept = {key: item if type(item) in SCALARS else Other(id(item)) for key, item in pairs if type(key) in SCALARS}
+        found |= {name: kept} if len(kept) == len(value) else {}
     return found
 
 
@@ -65,4 +74,4 @@ def settled(wrote: Keys, read: Keys) -> Keys:
 
 
 def _is_same(one: Any, other: Any) -> bool:
-    return one is other or (type(one) is type(other) and type(one) in SCALARS and bool(one == other))
+    return one is other or (type(one) is type(other) and bool(one == other))  # scalars and `Other`s

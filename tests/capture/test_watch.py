@@ -340,6 +340,12 @@ def test_a_slice_is_what_a_value_stands_on(nb):
     assert [run.cell_id for run in nb.watcher.history.slice(["noise"])] == ["c1", "c4"]
 
 
+def test_a_text_that_changes_one_of_many_names_may_have_changed_it(nb):
+    nb.play("globals().update({f'l{n:03}': [n] for n in range(400)})", "exec('l' + '399.append(1)')", "l399")
+    assert nb.runs[1].possible == ("l399",)
+    assert {a for a in nb.arrows if a.endswith("c2")} == {"c0-l399->c2", "c1-l399?->c2"}
+
+
 def test_an_element_does_not_stand_on_who_set_another(nb):
     nb.play("l = [0, 1]", "l.append(2)", "l[0] = 5", "k = 1", "y = l[k]", "z = l[0]", "w = l[2]", "v = sum(l)")
     slices = {name: " ".join(run.cell_id for run in nb.watcher.history.slice([name])) for name in "yzwv"}

@@ -171,6 +171,15 @@ def test_after_fewer_than_three_faults_recording_goes_on(session, plain: Played,
     assert (last.source, last.reads, set(last.writes) - {"y"}) == (LAST[0], ("x",), {"v", "x"})
 
 
+@pytest.fixture
+def heeds_interrupts():
+    """A shell starts its background jobs, and so these tests perhaps, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_interrupts")
 @pytest.mark.parametrize("place", [place for place in STAGES if not place.startswith(HANDLERS)])
 def test_an_interrupt_inside_a_hook_is_the_users_and_recording_goes_on(session, plain: Played, place: str) -> None:
     """A real signal, as the kernel's interrupt button sends it; IPython shows where it came."""

@@ -209,7 +209,8 @@ def test_the_command_answers_with_exit_codes_and_json(home, mlops_nb_command):
 
 def test_an_interrupt_leaves_nothing_half_done(home):
     before, folders = contents(home), set((home / ".mlops_nb" / "verify").iterdir())
-    command = [sys.executable, "-c", "from mlops_nb.cli import main; main()", "verify", "nap"]
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # a shell's background jobs start with it ignored
+    command = [sys.executable, "-c", f"{heed}; from mlops_nb.cli import main; main()", "verify", "nap"]
     environ = {**os.environ, "NAP": "60"}
     process = subprocess.Popen(command, cwd=home / "notebooks", env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
