@@ -28,6 +28,14 @@ def subscribe(event: str, handler: Handler) -> None:
             start()
 
 
+def unsubscribe(event: str, handler: Handler) -> None:
+    """`handler` gets nothing any more; of one that never subscribed nothing happens."""
+    left = tuple(known for known in _handlers.get(event, ()) if known != handler)
+    _handlers[event] = left
+    if event in _active:
+        _active[event] = left
+
+
 def start() -> None:
     """Deliver events from now on; a second call does nothing."""
     global _installed  # noqa: PLW0603 (the interpreter's hook list is global too)

@@ -141,7 +141,9 @@ def followed(use: Use, wrote: Mapping[str, Certainty], known: Iterable[str]) -> 
     for name in known:
         prefix, _, rest = name.partition(":")
         if name in GENERATORS:
-            if name in wrote and GENERATORS[name] not in use.seeds_first:
+            package = GENERATORS[name]
+            drawn = name in wrote or (use.seeds and package in use.packages)  # a draw before a seed may leave the state as it was
+            if drawn and package not in use.seeds_first:
                 reads[name] = "possible" if use.seeds else "certain"
         elif prefix == "env" and (rest in use.variables or use.starts or use.any_variable or (name in wrote and rest not in os.environ)):
             reads[name] = "certain" if rest in use.variables else "possible"

@@ -122,6 +122,7 @@ class Watcher:
         for event, hook in (("pre_run_cell", self._pre_run_cell), ("post_run_cell", self._post_run_cell)):
             if hook in self.shell.events.callbacks[event]:
                 self.shell.events.unregister(event, hook)
+        audit.unsubscribe("exec", self._executed)
         if self._running is not None:
             self._left = names_before(self._running.look, self.shell.user_ns)
         self._forget()

@@ -1,9 +1,11 @@
 """Random programs of cells in a real shell: the slice behind any value, run again alone in a fresh namespace, gives that value."""
 
+import gc
 import math
 import os
 import random
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +174,9 @@ def shell():
     yield made
     os.chdir(here)
     math.tau = tau
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the programs leave files open and coroutines waiting
+        gc.collect()
     os.environ.pop("TRIAL_VARIABLE", None)
     InteractiveShell.clear_instance()
 
@@ -220,6 +225,7 @@ def told(value, depth=0):  # noqa: PLR0911
     return kind.__name__
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::RuntimeWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 @given(plays=sessions())
 @settings(phases=[Phase.generate], max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, print_blob=False)
 def test_a_slice_run_alone_gives_the_value(plays, shell, tmp_path_factory, capfd):

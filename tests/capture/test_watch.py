@@ -340,6 +340,20 @@ def test_a_slice_is_what_a_value_stands_on(nb):
     assert [run.cell_id for run in nb.watcher.history.slice(["noise"])] == ["c1", "c4"]
 
 
+def test_a_stopped_watcher_hears_no_audit_event_any_more(nb, tmp_path):
+    from mlops_nb.capture import audit
+
+    other = Watcher(nb.shell, lambda *_: None, notebook="", session_id="s2", layout_root=tmp_path)
+    before = audit._handlers["exec"]
+    other.start()
+    assert len(audit._handlers["exec"]) == len(before) + 1
+    other.stop()
+    assert audit._handlers["exec"] == before
+    nb.run("x = 1")
+    nb.run("exec('y = x + 1')")
+    assert nb.runs[-1].reads == ("x",)
+
+
 def test_a_text_that_changes_one_of_many_names_may_have_changed_it(nb):
     nb.play("globals().update({f'l{n:03}': [n] for n in range(400)})", "exec('l' + '399.append(1)')", "l399")
     assert nb.runs[1].possible == ("l399",)
