@@ -4,9 +4,7 @@ Three sources fill one log (`capture.touched`): the interpreter's audit events, 
 (`capture.bypasses`), and the words of shell commands (`capture.processes`). Here they are put in place, and here is what counts.
 """
 
-import functools
 import os
-import sysconfig
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_nb.capture import audit, bypasses, processes, touched
+from mlops_nb.capture.kinds import library_folders
 from mlops_nb.capture.touched import Log, Touched
 from mlops_nb.hashing import FileHasher
 from mlops_nb.records import FileUse
@@ -149,17 +148,11 @@ def _uses_of(one: Touched, name: str) -> Iterator[tuple[FileUse, str]]:
 def _counts(path: str, places: Places) -> bool:
     if path.startswith(f"{places.home}/"):
         return False
-    if "/site-packages/" not in path and path.startswith(_library_folders()):
+    if "/site-packages/" not in path and path.startswith(library_folders()):
         return False
     parts = path.split("/")
     outside = not path.startswith(f"{places.root}/")
     return not ("__pycache__" in parts or (outside and "/site-packages/" not in path and not set(_CACHES).isdisjoint(parts)))
-
-
-@functools.cache
-def _library_folders() -> tuple[str, ...]:
-    paths = sysconfig.get_paths()
-    return tuple({f"{os.path.realpath(paths[name])}/" for name in ("stdlib", "platstdlib")} | {f"{paths['stdlib']}/"})
 
 
 def _shown(path: str, root: Path, folders: dict[str, str]) -> str:

@@ -71,12 +71,13 @@ def is_local(module: types.ModuleType) -> bool:
         return False
     known = _local.get(file)
     if known is None:
-        known = _local[file] = not file.startswith(_OURS) and "-packages/" not in file and not file.startswith(_library_folders())
+        known = _local[file] = not file.startswith(_OURS) and "-packages/" not in file and not file.startswith(library_folders())
     return known
 
 
 @functools.cache
-def _library_folders() -> tuple[str, ...]:
+def library_folders() -> tuple[str, ...]:
+    """Where the interpreter's own library lies; each ends with a slash."""
     paths = sysconfig.get_paths()
     return tuple({f"{os.path.realpath(paths[n])}/" for n in ("stdlib", "platstdlib")} | {f"{paths[n]}/" for n in ("stdlib", "platstdlib")})
 

@@ -99,11 +99,11 @@ class History:
         for edge in edges:
             into.setdefault(edge.to_run, []).append(edge)
         for run in runs:
-            history.writers = written(history.writers, run.id, effect_of(run))
             history.gone |= dict.fromkeys(run.deletes, run.id)
             history.runs.append(run)
             history.edges.extend(into.get(run.id, ()))
             history._judge.add(run, into.get(run.id, ()))
+        history.writers = writers_of(history.runs)
         return history
 
     def changed_since(self, names: Iterable[str]) -> None:
@@ -452,10 +452,13 @@ class _Judge:
         return self.first.get(other, last) < self.first.get(cell_id, last)
 
 
-def effect_of(run: CellRun) -> Effect:
-    """What a recorded run left."""
-    writes: dict[str, Certainty] = {name: "possible" if name in run.possible else "certain" for name in names_written(run)}
-    return Effect(writes=writes, deleted=run.deletes, kept=run.kept)
+def writers_of(runs: Iterable[CellRun]) -> Writers:
+    """Who wrote each name last, after the recorded runs of one session in the order they ran."""
+    writers: Writers = {}
+    for run in runs:
+        wrote: dict[str, Certainty] = {name: "possible" if name in run.possible else "certain" for name in names_written(run)}
+        writers = written(writers, run.id, Effect(writes=wrote, deleted=run.deletes, kept=run.kept))
+    return writers
 
 
 def names_read(run: CellRun) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.capture.lineage import slice_runs
+from mlops_nb.capture.lineage import History
 from mlops_nb.errors import BadInput, MlopsError, NotFound
 from mlops_nb.hashing import FileHasher
 from mlops_nb.project import actor, history
@@ -218,17 +218,11 @@ class Crates:
 
 
 def behind(runs: tuple[CellRun, ...], edges: Iterable[Edge], name: str) -> tuple[CellRun, ...]:
-    """The runs behind what `name` holds after the last of `runs`."""
-    heads: tuple[str, ...] = ()
-    for run in runs:
-        if name in run.deletes:
-            heads = ()
-        if name in run.writes:
-            heads = (*heads, run.id) if name in run.possible or name in run.kept else (run.id,)
-    if not heads:
+    """The runs behind what `name` holds after the last of `runs`. Raises NotFound where it is gone."""
+    history = History.rebuilt(runs, edges, {})
+    if name in history.gone and name not in history.writers:
         raise NotFound(f"{name!r} was deleted by the last cell that touched it")
-    ids = {run.id for run in runs}
-    return slice_runs(runs, [edge for edge in edges if edge.from_run in ids and edge.to_run in ids], heads)
+    return history.slice([name])
 
 
 def license_address(given: str) -> str:

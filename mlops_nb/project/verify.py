@@ -1,14 +1,13 @@
 """Verification: the slice behind a value runs again headless, and what it leaves is compared with what was recorded."""
 
 import json
-import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.capture.lineage import slice_runs
+from mlops_nb.capture.lineage import slice_runs, writers_of
 from mlops_nb.capture.slices import inputs_of, outputs_of, slice_notebook
 from mlops_nb.errors import BadInput, NotFound
 from mlops_nb.hashing import FileHasher
@@ -39,7 +38,6 @@ if TYPE_CHECKING:
 KEEP_ID = "mlops-nb-keep"
 DEFAULT_RTOL = 1e-9
 _DIGEST = 16  # characters of a value's digest
-_APPENDING = re.compile(r"""["'][rbt]*a[bt+]*["']|append|>>""")
 
 # Sessions of people and of whole notebooks; a pipeline step's cells stand on what it loads.
 _OF_NOTEBOOKS = """
@@ -305,7 +303,7 @@ def _is_path(name: str) -> bool:
 def _variable_target(project: "Project", name: str, row: Mapping[str, Any], at: str) -> Target:
     session = _session_runs(project, row["session_id"])
     runs = session[: _place_of(session, at, name) + 1] if at else session
-    heads = writers_of(runs, name)
+    heads = _heads(runs, name)
     if not heads:
         raise NotFound(f"{name} was not made before {at}", where=row["notebook"])
     return Target(name, _slice(project, row["session_id"], runs, heads), variable=name, stored=_pinned(project, name, runs, heads))
@@ -332,8 +330,7 @@ def _file_target(project: "Project", name: str, asked: Mapping[str, str]) -> Tar
     for path in paths:
         if rows := project.registry.rows(WROTE_FILE, {**asked, "name": path}):
             runs = _session_runs(project, rows[0]["session_id"])
-            writers = [run for run in runs if any((use.path, use.mode) == (path, "write") for use in run.files)]
-            return Target(FILE + path, _slice(project, rows[0]["session_id"], runs, file_writers(writers)), path=path)
+            return Target(FILE + path, _slice(project, rows[0]["session_id"], runs, _heads(runs, FILE + path)), path=path)
     known = [row["value"] for row in project.registry.rows(FILES, {"notebook": asked["notebook"]})]
     raise NotFound.named("recorded file", next(iter(paths)), known, hint="a file that a cell of a captured notebook wrote")
 
@@ -343,30 +340,16 @@ def _model_target(project: "Project", version: ModelVersion) -> Target:
     label = f"{version.name}@{version.number}"
     variable = str(version.manifest["variable"])
     runs = [run for run in _session_runs(project, version.session_id) if run.started <= version.created]
-    heads = writers_of(runs, variable)
+    heads = _heads(runs, variable)
     if not heads:
         raise NotFound(f"the cells behind {label} were not recorded", hint="it can be traced, but not run again: mlops-nb model trace " + label)
     found = _slice(project, version.session_id, runs, heads)
     return Target(label, found, variable=variable, stored=version.artifact)
 
 
-def writers_of(runs: Iterable[CellRun], name: str) -> tuple[str, ...]:
-    """The runs that made the present value of `name`: the last that certainly wrote it, and those that may have changed it since."""
-    found: tuple[str, ...] = ()
-    for run in runs:
-        if name in run.writes:
-            found = (*found, run.id) if name in run.possible or name in run.kept else (run.id,)
-    return found
-
-
-def file_writers(writers: Sequence[CellRun]) -> tuple[str, ...]:
-    """Of the runs that wrote a file, the last, and those before it up to the last that did not append."""
-    found: list[str] = []
-    for run in reversed(writers):
-        found.append(run.id)
-        if not _APPENDING.search(run.source):
-            break
-    return tuple(found)
+def _heads(runs: Iterable[CellRun], name: str) -> tuple[str, ...]:
+    """The runs that made the present value of `name`, or may have changed it since."""
+    return tuple(run_id for run_id, _ in writers_of(runs).get(name, ()))
 
 
 def _session_runs(project: "Project", session_id: str) -> tuple[CellRun, ...]:

@@ -10,8 +10,8 @@ from mlops_nb.capture.watch import Watcher
 
 
 @pytest.fixture
-def touch(tmp_path, monkeypatch):
-    """Run cells in a folder that is a project; answers with the last one's run."""
+def watched_shell(tmp_path, monkeypatch):
+    """(shell, its watcher, the runs delivered), in a folder that is a project."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".git").mkdir()
     InteractiveShell.clear_instance()
@@ -19,6 +19,16 @@ def touch(tmp_path, monkeypatch):
     runs = []
     watcher = Watcher(shell, lambda run, _: runs.append(run), notebook="", session_id="s", layout_root=tmp_path)
     watcher.start()
+    yield shell, watcher, runs
+    watcher.stop()
+    InteractiveShell.clear_instance()
+    gc.collect()  # what cells left open is closed while its warnings are still this test's
+
+
+@pytest.fixture
+def touch(watched_shell):
+    """Run cells; answers with the last one's run."""
+    shell, watcher, runs = watched_shell
 
     def run(*sources):
         for source in sources:
@@ -27,7 +37,4 @@ def touch(tmp_path, monkeypatch):
         assert watcher.failures == 0
         return runs[-1]
 
-    yield run
-    watcher.stop()
-    InteractiveShell.clear_instance()
-    gc.collect()  # what cells left open is closed while its warnings are still this test's
+    return run

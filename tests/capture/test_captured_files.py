@@ -5,11 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 from mlops_nb.capture import watch
-from mlops_nb.capture.watch import Watcher
 from mlops_nb.hashing import FileHasher
 
 # Cells leave files open, as users do.
@@ -17,16 +14,10 @@ pytestmark = [pytest.mark.filterwarnings("ignore::ResourceWarning"), pytest.mark
 
 
 @pytest.fixture
-def play(tmp_path, monkeypatch):
-    """Run cells in a folder that is a project; answers with the runs."""
-    monkeypatch.chdir(tmp_path)
+def play(watched_shell, tmp_path, monkeypatch):
+    """Run cells; answers with the runs."""
     monkeypatch.syspath_prepend(tmp_path)
-    (tmp_path / ".git").mkdir()
-    InteractiveShell.clear_instance()
-    shell = InteractiveShell.instance(config=Config({"HistoryManager": {"enabled": False}}))
-    runs = []
-    watcher = Watcher(shell, lambda run, _: runs.append(run), notebook="", session_id="s", layout_root=tmp_path)
-    watcher.start()
+    shell, watcher, runs = watched_shell
 
     def run(*sources):
         for source in sources:
@@ -34,9 +25,7 @@ def play(tmp_path, monkeypatch):
         assert watcher.history.runs == runs
         return runs
 
-    yield run
-    watcher.stop()
-    InteractiveShell.clear_instance()
+    return run
 
 
 def seen(run):
