@@ -238,7 +238,7 @@ def _client_class() -> tuple[Any, Any]:
 
 
 def _execute(notebook: "NotebookNode", record: _Record, kernel: KernelSetup) -> None:
-    """Start a kernel, run the cells, kill the kernel."""
+    """Start a kernel, run the cells, kill the kernel; one that is interrupted while it starts too, which nbclient leaves behind."""
     client_class, manager_class = _client_class()
     manager = manager_class(notebook, progress_bar=False, autosave_cell_every=0)
     client = client_class(manager, kernel_name=kernel.name or OWN_KERNEL, timeout=kernel.timeout or None, log=_quiet(), **_CLIENT_OPTIONS)
@@ -247,7 +247,15 @@ def _execute(notebook: "NotebookNode", record: _Record, kernel: KernelSetup) -> 
     try:
         client.execute(env=dict(kernel.environ), cwd=str(kernel.cwd))
     finally:
+        _kill(getattr(client, "km", None))
         manager.notebook_complete()
+
+
+def _kill(manager: Any) -> None:
+    process = getattr(getattr(manager, "provisioner", None), "process", None)
+    if process is not None and process.poll() is None:
+        process.kill()
+        process.wait()
 
 
 # The kernel is killed at the end, since a polite shutdown stalls for seconds now and then; its history file is nobody's.
