@@ -15,7 +15,6 @@ from IPython.core.interactiveshell import ExecutionInfo, InteractiveShell
 from IPython.core.magic import Magics, cell_magic, line_cell_magic, line_magic, magics_class
 from IPython.display import display
 
-from mlops_nb.capture.files import unseen
 from mlops_nb.capture.watch import MAX_FAILURES, Watcher
 from mlops_nb.cli import Session as CommandSession
 from mlops_nb.cli import cli
@@ -27,6 +26,7 @@ from mlops_nb.notebook.cells import help_text, parse_cell, plain_python
 from mlops_nb.project import Project, new_id, unknown_variable
 from mlops_nb.project.panel import DELTA_MIME, DISPLAY_ID, delta_payload
 from mlops_nb.records import Cell, CellRun, CellView, Edge
+from mlops_nb.unseen import unseen
 
 if TYPE_CHECKING:
     import click

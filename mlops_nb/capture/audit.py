@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from mlops_nb.unseen import is_unseen
+
 Handler = Callable[[tuple[Any, ...]], None]
 
 _handlers: dict[str, tuple[Handler, ...]] = {}
@@ -68,6 +70,6 @@ def guarded(handler: Callable[..., None], *args: Any) -> None:
 def _hook(event: str, args: tuple[Any, ...], active: dict[str, tuple[Handler, ...]] = _active) -> None:
     # A default argument is looked up faster than a global, and is still there while the interpreter shuts down; asking whether there
     # is anything to look for, before hashing a new string, keeps the idle cost at that of an empty hook.
-    if active and event in active:
+    if active and event in active and not is_unseen():
         for handler in active.get(event, ()):
             guarded(handler, args)

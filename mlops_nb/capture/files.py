@@ -6,7 +6,6 @@ Three sources fill one log (`capture.touched`): the interpreter's audit events, 
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,16 +37,6 @@ def stop() -> Log:
     log = touched.stop()
     audit.stop()
     return log
-
-
-@contextmanager
-def unseen() -> Iterator[None]:
-    """What this project opens for itself inside a cell is not the cell's."""
-    kept = touched.swap(None)
-    try:
-        yield
-    finally:
-        touched.swap(kept)
 
 
 # --- audit events ----------------------------------------------------------------------------------------------
@@ -123,13 +112,14 @@ def uses(log: Log, places: Places) -> tuple[tuple[FileUse, str], ...]:
 
 def hashed(found: Iterable[tuple[FileUse, str]], hasher: FileHasher) -> tuple[FileUse, ...]:
     """The file uses with their digests; a file that cannot be read any more keeps an empty one."""
-    result = []
-    for use, path in found:
-        try:
-            result.append(replace(use, digest=hasher.digest(path)) if path else use)
-        except OSError:
-            result.append(use)
-    return tuple(result)
+    return tuple(replace(use, digest=_digest(path, hasher)) if path else use for use, path in found)
+
+
+def _digest(path: str, hasher: FileHasher) -> str:
+    try:
+        return hasher.digest(path)
+    except OSError:
+        return ""
 
 
 def _uses_of(one: Touched, name: str) -> Iterator[tuple[FileUse, str]]:

@@ -17,7 +17,8 @@ from pathlib import PurePath
 from typing import Any, Literal
 from urllib.parse import urlsplit, urlunsplit
 
-from mlops_nb.hashing import quick_hex
+from mlops_nb.hashing import file_hex
+from mlops_nb.unseen import is_unseen, unseen
 
 Stamp = tuple[int, int, int]  # inode, bytes, mtime in ns
 Role = Literal["read", "write", "both"]
@@ -76,24 +77,20 @@ _databases: dict[str, tuple[Stamp | None, ...]] = {}  # opened in this session, 
 
 def start() -> None:
     """Open an empty log."""
-    swap(Log())
+    global _log  # noqa: PLW0603 (of this process, whose cells run one at a time)
+    _log = Log()
 
 
 def stop() -> Log:
     """Close the log and give it; an empty one where none was open."""
-    return swap(None) or Log()
-
-
-def swap(log: Log | None) -> Log | None:
-    """Note into `log` from now on (None: nowhere); gives the one before."""
     global _log
-    before, _log = _log, log
-    return before
+    log, _log = _log, None
+    return log or Log()
 
 
 def recording() -> bool:
-    """Whether anything is noted now."""
-    return _log is not None
+    """Whether what this thread does is noted now."""
+    return _log is not None and not is_unseen()
 
 
 # --- notes -----------------------------------------------------------------------------------------------------
@@ -391,11 +388,8 @@ def _keep_content(log: Log, touched: Touched) -> None:
 
 
 def _digest(path: str) -> str:
-    kept = swap(None)
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 (as above)
-            return quick_hex(file.read())
+        with unseen():
+            return file_hex(path)
     except OSError:
         return ""
-    finally:
-        swap(kept)

@@ -5,6 +5,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from os import getpid
 from pathlib import Path
@@ -31,6 +32,7 @@ from mlops_nb.notebook.cells import cell_ids, parse_cell, source_id
 from mlops_nb.notebook.flow import Facts
 from mlops_nb.notebook.scopes import BUILTINS
 from mlops_nb.records import Cell, CellRun, Edge, FileUse, now_text
+from mlops_nb.unseen import unseen
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import ExecutionInfo, ExecutionResult, InteractiveShell
@@ -439,6 +441,10 @@ class _Delivery:
             self._settled.wait_for(lambda: not self._open, SETTLE_SECONDS)
 
     def _work(self) -> None:
+        with unseen():  # a file that is hashed here is no later cell's
+            self._deliver()
+
+    def _deliver(self) -> None:
         while True:
             job = self._queue.get()
             try:
@@ -472,7 +478,5 @@ class _Positions:
 
     @staticmethod
     def _read(path: Path, history: History) -> None:
-        try:
+        with unseen(), suppress(NotebookError):  # half-written, or no notebook: the order known so far stands
             history.positions = {name: place for place, name in enumerate(cell_ids(path))}
-        except NotebookError:  # half-written, or no notebook: the order known so far stands
-            return

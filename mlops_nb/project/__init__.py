@@ -8,13 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from mlops_nb.capture.files import unseen
 from mlops_nb.config import Layout, Settings, find_layout, read_settings
 from mlops_nb.errors import NotFound
 from mlops_nb.notebook.scopes import SHELL_NAMES
 from mlops_nb.records import Fact, now_text
 from mlops_nb.store.artifacts import ArtifactStore
 from mlops_nb.store.registry import Registry
+from mlops_nb.unseen import unseen
 
 if TYPE_CHECKING:
     from mlops_nb.project.features import Features

@@ -14,6 +14,7 @@ from mlops_nb.notebook.cells import read_notebook, source_id
 from mlops_nb.records import Cell, CellRun, CellView, ColumnEdge, Edge, Fact, FileUse, now_text
 from mlops_nb.store.codec import from_json
 from mlops_nb.store.redaction import Redactor
+from mlops_nb.unseen import unseen
 
 if TYPE_CHECKING:
     from mlops_nb.project import Project
@@ -69,7 +70,8 @@ class Recorder:
             self._census.join(CENSUS_SECONDS)
 
     def _take_census(self) -> None:
-        found = asdict(census(self.project.layout.root))
+        with unseen():
+            found = asdict(census(self.project.layout.root))
         self.project.registry.record([Fact("session_environment", {**found, "session_id": self.id, "dirty": int(found["dirty"])})])
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.capture.files import unseen
 from mlops_nb.capture.lineage import History
 from mlops_nb.hashing import text_digest
 from mlops_nb.models.versions import CodeCell, Origin
@@ -14,6 +13,7 @@ from mlops_nb.pipeline.component import literals
 from mlops_nb.pipeline.files import read_pipeline
 from mlops_nb.pipeline.step import StepSpec, hashed, observed
 from mlops_nb.records import Cell, CellRun, Fact, Severity
+from mlops_nb.unseen import unseen
 
 if TYPE_CHECKING:
     from mlops_nb.project import Project

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_nb.capture.files import unseen
 from mlops_nb.display import Report, Table, shorten
 from mlops_nb.errors import GateBlocked, MlopsError, NotebookError, NotFound, NotStorable, RecordingOff
 from mlops_nb.notebook.cells import read_notebook
@@ -17,6 +16,7 @@ from mlops_nb.store.codec import from_json
 from mlops_nb.store.redaction import MARK
 from mlops_nb.testing.cases import build_case, case_version, cases_of
 from mlops_nb.testing.cells import TestRun, run_fresh, run_test
+from mlops_nb.unseen import unseen
 
 if TYPE_CHECKING:
     from mlops_nb.pipeline.step import StepSpec

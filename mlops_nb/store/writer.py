@@ -17,6 +17,7 @@ from mlops_nb.store import disk
 from mlops_nb.store.database import Database, Refused, decoded
 from mlops_nb.store.forks import guard
 from mlops_nb.store.spool import REFUSED, Batch, Position, Spool, SpoolFile, release_refused, set_aside
+from mlops_nb.unseen import unseen
 
 BATCH = 100  # records
 PATIENCE = 0.02  # seconds a first record waits for more
@@ -58,13 +59,14 @@ class Writer(threading.Thread):
 
     def run(self) -> None:
         """The thread: wait, work, and after trouble try again."""
-        while not self._wait():
-            try:
-                self._work()
-                self._well()
-            except (RegistryError, sqlite3.Error, OSError) as error:
-                self._troubled(error)
-        self._leave()
+        with unseen():
+            while not self._wait():
+                try:
+                    self._work()
+                    self._well()
+                except (RegistryError, sqlite3.Error, OSError) as error:
+                    self._troubled(error)
+            self._leave()
 
     def flush(self, position: Position, timeout: float) -> bool:
         """Wait until all before `position` and all left-overs are committed; False after `timeout` seconds or once trouble is met."""

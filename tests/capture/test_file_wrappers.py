@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import textwrap
+import threading
 import traceback
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from mlops_nb.capture import audit, bypasses, files, touched
 from mlops_nb.hashing import FileHasher
+from mlops_nb.unseen import unseen
 
 
 @pytest.fixture(autouse=True)
@@ -416,11 +418,36 @@ def test_a_long_command_is_bounded(seen):
 
 def test_files_opened_by_ourselves_are_unseen(seen):
     def work():
-        with files.unseen():
+        with unseen():
             Path("ours.txt").write_text("x")
         Path("theirs.txt").write_text("x")
 
     assert seen(work) == {"write theirs.txt"}
+
+
+def test_our_threads_hide_their_own_files_and_nobody_elses(seen):
+    """As when the notebook is read, or a big file is hashed, while the next cell runs."""
+    inside, cell_begins, cell_ends = threading.Event(), threading.Event(), threading.Event()
+
+    def ours():
+        with unseen():
+            inside.set()
+            cell_begins.wait(10)
+            Path("ours.txt").write_text("x")
+        cell_ends.set()
+
+    def cell():
+        cell_begins.set()
+        Path("theirs.txt").write_text("x")
+        assert cell_ends.wait(10)
+        Path("theirs too.txt").write_text("x")
+
+    thread = threading.Thread(target=ours)
+    thread.start()
+    assert inside.wait(10)
+    found = seen(cell)
+    thread.join()
+    assert found == {"write theirs.txt", "write theirs too.txt"}
 
 
 def test_a_symlink_is_the_file_it_points_to(seen):
