@@ -10,7 +10,7 @@ from typing import Any
 from mlops_nb.capture import places, state
 from mlops_nb.capture.environment import variables_read
 from mlops_nb.capture.kinds import module_of
-from mlops_nb.capture.lineage import Effect, Writers
+from mlops_nb.capture.lineage import Effect
 from mlops_nb.capture.observe import Look, Observed
 from mlops_nb.capture.resolve import Resolved
 from mlops_nb.notebook.cells import plain_python
@@ -28,7 +28,7 @@ Names = dict[str, Certainty]
 class Scene:
     """One run as it was seen: its code, the look before it, what it made of the namespace, the files and places it touched.
 
-    `known`: who wrote what in the session so far; `shows`: it ended in a value.
+    `known`: the files, folders and states that the session's cells wrote so far; `shows`: it ended in a value.
     """
 
     source: str
@@ -38,7 +38,7 @@ class Scene:
     seen: Observed
     used: Sequence[tuple[FileUse, str]]
     noted: places.Notes
-    known: Writers
+    known: frozenset[str]
     root: Path
     shows: bool = False
 
@@ -51,7 +51,7 @@ class Scene:
 def effect_of(scene: Scene, namespace: Mapping[str, Any]) -> Effect:
     """What the run did, with how sure each name is."""
     seen, facts = scene.seen, scene.facts
-    reads, writes = state.followed(_use(scene), state.changed(scene.look.states, facts, namespace), scene.known)
+    reads, writes = state.followed(_use(scene), _states_changed(scene, namespace), scene.known)
     held = _held(scene)
     return Effect(
         reads={**state.files_looked_at(scene.attributes, scene.source, scene.known), **held, **seen.reads, **reads, **_places_read(scene)},
@@ -70,6 +70,10 @@ def effect_of(scene: Scene, namespace: Mapping[str, Any]) -> Effect:
 def variables_of(source: str, resolved: Resolved) -> frozenset[str]:
     """The environment variables that a cell and the functions it uses name."""
     return frozenset(resolved.variables | variables_read(plain_python(source) if "env" in source else ""))
+
+
+def _states_changed(scene: Scene, namespace: Mapping[str, Any]) -> Names:
+    return state.changed(scene.look.states, scene.facts, namespace, moved=places.is_elsewhere(scene.noted))
 
 
 def _use(scene: Scene) -> state.Use:

@@ -236,10 +236,12 @@ def _unseen_with(found: Mapping[str, Certainty], before: Look, after: Mapping[st
 def _prints(namespace: Mapping[str, Any], names: Iterable[str]) -> dict[str, Fingerprint | None]:
     """Fingerprints of what can change in place; None where time ran out."""
     found: dict[str, Fingerprint | None] = {}
-    deadline = thread_time() + LOOK_SECONDS
+    deadline = 0.0
     for name in names:
-        if not is_plain(namespace[name]):
-            found[name] = _print(namespace[name]) if thread_time() < deadline else None
+        if is_plain(namespace[name]):
+            continue
+        deadline = deadline or thread_time() + LOOK_SECONDS  # a clock is a system call
+        found[name] = _print(namespace[name]) if not found or thread_time() < deadline else None
     return found
 
 
@@ -252,13 +254,14 @@ def _print(value: Any) -> Fingerprint | None:
 
 def keep_reach(reach: Reach, namespace: Mapping[str, Any], seen: Observed) -> None:
     """Bring the index up to date with what a run bound, changed and deleted, as far as time allows."""
-    deadline = thread_time() + LOOK_SECONDS
     for name in seen.deleted:
         reach.drop(name)
+    deadline = 0.0
     for name in {*seen.bound, *(name for name in seen.writes if name not in seen.unchanged)}:
         if name not in namespace:
             continue
-        if thread_time() < deadline:
+        deadline = deadline or thread_time() + LOOK_SECONDS
+        if is_plain(namespace[name]) or thread_time() < deadline:
             reach.look(name, namespace[name])
         else:
             reach.drop(name)

@@ -69,10 +69,6 @@ def _marks() -> dict[str, Any]:
     drawn = getattr(sys.modules.get("numpy.random.mtrand"), "_rand", None)
     if drawn is not None and type(drawn).__name__ == "RandomState":
         found[NUMPY_RANDOM] = _numpy_mark(drawn)
-    try:
-        found[CWD] = os.getcwd()  # noqa: PTH109 (a Path costs ten times as much)
-    except OSError:  # the directory is gone
-        found[CWD] = ""
     return found
 
 
@@ -130,12 +126,11 @@ def use_of(facts: Facts, *, attributes: Iterable[str], variables: Collection[str
     )
 
 
-def followed(use: Use, wrote: Mapping[str, Certainty], known: Iterable[str]) -> tuple[dict[str, Certainty], dict[str, Certainty]]:
-    """Reads and writes of state, among `known` (the names that some cell of the session wrote) and what this cell `wrote`.
+def followed(use: Use, wrote: Mapping[str, Certainty], known: Collection[str]) -> tuple[dict[str, Certainty], dict[str, Certainty]]:
+    """Reads and writes of state, among `known` (what of it some cell of the session wrote) and what this cell `wrote`.
 
     Draws from a generator that nobody has seeded follow from no cell, so that they are left out.
     """
-    known = {name for name in known if ":" in name and is_state(name)}  # thousands of variables, and a call costs
     writes = {name: sure for name, sure in wrote.items() if name not in GENERATORS or use.seeds or name in known}
     reads: dict[str, Certainty] = {}
     for name in known:
@@ -152,10 +147,12 @@ def followed(use: Use, wrote: Mapping[str, Certainty], known: Iterable[str]) -> 
     return reads, writes
 
 
-def changed(before: States, facts: Facts, namespace: Mapping[str, Any]) -> dict[str, Certainty]:
-    """What the cell changed of it since `before`, by comparison and, of modules, by its code's evidence."""
+def changed(before: States, facts: Facts, namespace: Mapping[str, Any], *, moved: bool) -> dict[str, Certainty]:
+    """What the cell changed of it since `before`, by comparison and, of modules, by its code's evidence; `moved` to another directory."""
     after = look()
     found: dict[str, Certainty] = {name: "certain" for name, mark in after.marks.items() if before.marks.get(name) != mark}
+    if moved:
+        found[CWD] = "certain"
     old, new = before.environment, after.environment
     if old != new:
         found |= {f"env:{_text(key)}": "certain" for key in {*old, *new} if old.get(key) != new.get(key)}

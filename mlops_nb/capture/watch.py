@@ -275,7 +275,7 @@ class Watcher:
             seen=self._seen(running, failed=failed),
             used=used,
             noted=places.stop(),
-            known=self._history.writers,
+            known=frozenset(name for name in self._history.writers if ":" in name),  # no variable
             root=self.places.root,
             shows=result is not None and result.result is not None,
         )
@@ -395,11 +395,12 @@ def _digests(namespace: Mapping[str, Any], names: Iterable[str], seconds: float)
     """Digests of the values a run left, as far as its share of the `seconds` that it took reaches."""
     share = min(max(seconds * DIGEST_SHARE, DIGEST_SECONDS[0]), DIGEST_SECONDS[1])
     budget = min(max(int(share / DIGEST_UNIT), DIGEST_BUDGETS[0]), DIGEST_BUDGETS[1])
-    deadline = thread_time() + share
+    deadline = 0.0
     found = {}
     for name in names:
-        if name in namespace and thread_time() < deadline and (digest := _digest(namespace[name], budget)):
+        if name in namespace and (not deadline or thread_time() < deadline) and (digest := _digest(namespace[name], budget)):
             found[name] = digest
+        deadline = deadline or thread_time() + share  # the clock is a system call
     return found
 
 

@@ -14,10 +14,12 @@ from mlops_nb.store import codec
 from mlops_nb.store.redaction import Redactor
 from mlops_nb.store.schema import Column, columns
 
+_line = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
 
 def encoded(facts: Sequence[Fact], redactor: Redactor) -> bytes:
     """One line of JSON for the facts of one record. Raises BadInput or NotFound for a fact that its table cannot hold."""
-    return json.dumps([[fact.table, _row(fact, redactor)] for fact in facts], allow_nan=False, separators=(",", ":")).encode()
+    return _line([[fact.table, _row(fact, redactor)] for fact in facts]).encode()
 
 
 def _row(fact: Fact, redactor: Redactor) -> dict[str, Any]:
@@ -31,20 +33,21 @@ def _row(fact: Fact, redactor: Redactor) -> dict[str, Any]:
     missing = [name for name, column in known.items() if column.required and fact.row.get(name) is None]
     if missing:
         raise BadInput(f"no value for {', '.join(missing)}", where=fact.table)
-    return {name: _value(f"{fact.table}.{name}", known[name], value, redactor) for name, value in fact.row.items()}
+    return {name: _value(known[name], value, redactor) for name, value in fact.row.items()}
 
 
-def _value(where: str, column: Column, value: Any, redactor: Redactor) -> Any:
-    if type(value) is not str:
-        value = codec.python_scalar(value)
+def _value(column: Column, value: Any, redactor: Redactor) -> Any:
+    if type(value) is str and column.kind == "TEXT":  # as most are; a cell's facts are encoded while the user waits
+        return codec.plain_text(value if column.key else redactor.text(value))
+    value = codec.python_scalar(value)
     if value is None:
         return None
     if column.kind == "TEXT":
-        return _text(where, column, value, redactor)
-    return _integer(where, value) if column.kind == "INTEGER" else _real(where, value)
+        return _text(column, value, redactor)
+    return _integer(column.where, value) if column.kind == "INTEGER" else _real(column.where, value)
 
 
-def _text(where: str, column: Column, value: Any, redactor: Redactor) -> str:
+def _text(column: Column, value: Any, redactor: Redactor) -> str:
     """Text is redacted, but in keys: they are made by us, and a digest must stay what it is."""
     if isinstance(value, str):
         return codec.plain_text(value if column.key else redactor.text(value))
@@ -56,7 +59,7 @@ def _text(where: str, column: Column, value: Any, redactor: Redactor) -> str:
         return codec.plain_text(redactor.text(str(value)))
     if isinstance(value, dt.datetime):
         return utc_text(value) if value.tzinfo else value.isoformat()
-    raise BadInput(f"text is wanted, not {type(value).__name__} {value!r:.80}", where=where)
+    raise BadInput(f"text is wanted, not {type(value).__name__} {value!r:.80}", where=column.where)
 
 
 def _integer(where: str, value: Any) -> int:

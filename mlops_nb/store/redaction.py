@@ -126,9 +126,9 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """`text` with each secret replaced by `<redacted>`; the number of lines stays."""
-        self._refresh()
         if len(text) < SHORTEST:
             return text
+        self._refresh()
         for secret in self._known:
             if secret in text:
                 text = text.replace(secret, _mark(secret))

@@ -179,6 +179,7 @@ MIGRATIONS: tuple[Callable[["Database"], None], ...] = (m001_first, m002_lineage
 class Column:
     """A column as writers must know it: `kind` TEXT, INTEGER or REAL; `key`: part of the primary key or of a foreign one."""
 
+    where: str  # `table.column`
     kind: str
     required: bool
     primary: bool
@@ -201,7 +202,7 @@ def _columns(db: sqlite3.Connection, table: str) -> dict[str, Column]:
     linked = {row[3] for row in db.execute(f"pragma foreign_key_list({table})")}
     rows = db.execute(f"pragma table_info({table})").fetchall()
     return {
-        name: Column(kind, bool(notnull or pk) and default is None, bool(pk), bool(pk) or name in linked)
+        name: Column(f"{table}.{name}", kind, bool(notnull or pk) and default is None, bool(pk), bool(pk) or name in linked)
         for _, name, kind, notnull, default, pk in rows
     }
 

@@ -100,7 +100,7 @@ def test_columns_are_what_sqlite_has(path: Path) -> None:
     db.close()
     columns = schema.columns()
     assert set(columns) == strict
-    assert columns["cell_run"]["seconds"] == schema.Column("REAL", required=True, primary=False, key=False)
+    assert columns["cell_run"]["seconds"] == schema.Column("cell_run.seconds", "REAL", required=True, primary=False, key=False)
     assert columns["cell_run"]["session_id"].key
     assert columns["event"]["id"].primary
     assert not columns["feature_view"]["ttl_seconds"].required
