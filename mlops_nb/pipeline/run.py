@@ -116,9 +116,21 @@ class _Record:
     def save(self) -> None:
         """Write the notebook as it is now."""
         notebook = _plain(self.notebook)
-        notebook["cells"] = [cell for cell in notebook["cells"] if cell.get("id") != HIDDEN_ID]
+        notebook["cells"] = [_whole_streams(cell) for cell in notebook["cells"] if cell.get("id") != HIDDEN_ID]
         write_atomically(self.target, notebook_text(self.redact(notebook)))
         self.saved = time.monotonic()
+
+
+def _whole_streams(cell: dict[str, Any]) -> dict[str, Any]:
+    """The cell with what it printed in one piece, up to the next output of another kind: the pieces it came in are another way each time."""
+    outputs: list[dict[str, Any]] = []
+    for output in cell.get("outputs", ()):
+        last = outputs[-1] if outputs else {}
+        if output["output_type"] == last.get("output_type") == "stream" and output["name"] == last["name"]:
+            outputs[-1] = {**last, "text": last["text"] + output["text"]}
+        else:
+            outputs.append(output)
+    return {**cell, "outputs": outputs} if outputs else cell
 
 
 def _plain(value: Any) -> Any:

@@ -94,6 +94,17 @@ def test_the_kept_notebook_has_no_secrets(execute):
     assert text(cells[2]) == "<redacted>\n"
 
 
+def test_what_a_cell_prints_is_kept_in_one_piece(execute):
+    """However it came: the kernel sends what is there at each flush, and a secret may lie over two of them."""
+    redact = Redactor({"API_TOKEN": "hunter22hunter22"}).value
+    pieces = "import sys, time\nfor piece in ('my hunter22', 'hunter22', ' is'):\n    print(piece, end='', flush=True)\n    time.sleep(0.3)\n"
+    ended, cells = execute(pieces + "print('trouble', file=sys.stderr)\nprint('after')\n1 / 0", redact=redact)
+    assert ended.error == "ZeroDivisionError: division by zero"
+    streams = [(output["name"], "".join(output["text"])) for output in cells[0]["outputs"] if output["output_type"] == "stream"]
+    assert [text for name, text in streams if name == "stdout"][0].startswith("my <redacted> is")
+    assert all(first[0] != second[0] for first, second in zip(streams, streams[1:], strict=False))
+
+
 def test_old_notebooks_without_ids_get_stable_ones(tmp_path):
     old = {
         "nbformat": 4,
