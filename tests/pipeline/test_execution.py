@@ -1,5 +1,6 @@
 """Executing one notebook in a real kernel: what the kernel is told, how it ends, and what is kept."""
 
+import itertools
 import json
 import os
 from pathlib import Path
@@ -101,8 +102,8 @@ def test_what_a_cell_prints_is_kept_in_one_piece(execute):
     ended, cells = execute(pieces + "print('trouble', file=sys.stderr)\nprint('after')\n1 / 0", redact=redact)
     assert ended.error == "ZeroDivisionError: division by zero"
     streams = [(output["name"], "".join(output["text"])) for output in cells[0]["outputs"] if output["output_type"] == "stream"]
-    assert [text for name, text in streams if name == "stdout"][0].startswith("my <redacted> is")
-    assert all(first[0] != second[0] for first, second in zip(streams, streams[1:], strict=False))
+    assert next(text for name, text in streams if name == "stdout").startswith("my <redacted> is")
+    assert all(first[0] != second[0] for first, second in itertools.pairwise(streams))
 
 
 def test_old_notebooks_without_ids_get_stable_ones(tmp_path):
