@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 
 from mlops_nb.notebook.cells import plain_python
 from mlops_nb.notebook.flow import Facts, follow
@@ -13,7 +14,12 @@ from mlops_nb.records import Analysis, Cell
 
 def facts(source: str, *, shadowed: Iterable[str] = ()) -> Facts:
     """`analyze`, with how sure each name is."""
-    return follow(source, builtins=BUILTINS - set(shadowed))
+    return _facts(source, frozenset(shadowed))
+
+
+@lru_cache(maxsize=256)  # most cells run more than once, unchanged
+def _facts(source: str, shadowed: frozenset[str]) -> Facts:
+    return follow(source, builtins=BUILTINS - shadowed)
 
 
 def analyze(source: str, *, shadowed: Iterable[str] = ()) -> Analysis:

@@ -20,7 +20,7 @@ from mlops_nb.store.spool import REFUSED, Batch, Position, Spool, SpoolFile, rel
 from mlops_nb.unseen import unseen
 
 BATCH = 100  # records
-PATIENCE = 0.02  # seconds a first record waits for more
+PATIENCE = 0.1  # seconds a first record waits for more: it is safe in the spool, and a transaction costs as much as ten records
 BACK_OFF = (0.2, 5.0)  # seconds between tries while the disk or the registry is in trouble: first, most
 
 

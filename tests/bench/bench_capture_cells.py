@@ -12,7 +12,7 @@ from pathlib import Path
 
 from IPython.core.interactiveshell import InteractiveShell
 
-SETTLE = 0.03  # seconds in which threads that write down what ran finish: their CPU counts too
+SETTLE = 0.15  # seconds in which threads that write down what ran finish: their CPU counts too
 FIRST = """
 import math
 import pandas as pd
