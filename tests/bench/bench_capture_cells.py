@@ -12,7 +12,7 @@ from pathlib import Path
 
 from IPython.core.interactiveshell import InteractiveShell
 
-SETTLE = 0.15  # seconds in which threads that write down what ran finish: their CPU counts too
+SETTLE = 0.13  # seconds in which threads that write down what ran finish: their CPU counts too
 FIRST = """
 import math
 import pandas as pd
@@ -107,7 +107,7 @@ def main() -> None:
     found["100 open()"] = cost("for n in range(100):\n    open('small.csv').close()", together=5)
     run(MANY)
     found["trivial cell, 1,000 variables"] = cost("x = y + @", together=50)
-    found["trivial cell after a pause"] = cost("x = y + @", times=25)
+    found["trivial cell after a pause"] = cost("x = y + @", times=11)
     found["peak memory, MB"] = peak_memory()
     cells = next(numbers) - 2  # the first ran before anything was switched on, the last number is of none
     if KIND in ("capture", "extension") and recorded(runs) < cells:
