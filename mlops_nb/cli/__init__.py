@@ -19,7 +19,7 @@ from mlops_nb.errors import MlopsError, NotFound
 # command -> (module, attribute, one line for --help; the module's own docstring may say more)
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "capture": ("mlops_nb.cli.pipelines", "capture", "Run a notebook headless, top to bottom, with its lineage recorded."),
-    "promote": ("mlops_nb.cli.pipelines", "promote", "Make a pipeline out of a notebook's step cells."),
+    "promote": ("mlops_nb.cli.promotion", "promote", "Make a pipeline out of a notebook's step cells."),
     "plan": ("mlops_nb.cli.pipelines", "plan", "Say for each step whether it would run, and why."),
     "run": ("mlops_nb.cli.pipelines", "run", "Run a pipeline headless; unchanged steps are skipped."),
     "runs": ("mlops_nb.cli.pipelines", "runs", "List the runs."),

@@ -1,22 +1,18 @@
-"""capture, promote, plan, run, runs and show."""
+"""capture, plan, run, runs and show."""
 
 import ast
 import dataclasses
 import json
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mlops_nb.cli import Session, json_option
 from mlops_nb.display import Report, Table, moment
 from mlops_nb.errors import BadInput
-from mlops_nb.records import Pipeline, RunResult, StepRun
-
-if TYPE_CHECKING:
-    from mlops_nb.project.pipelines import Promotion
+from mlops_nb.records import RunResult, StepRun
 
 EXIT_FAILED = 1
 
@@ -76,22 +72,6 @@ def capture(session: Session, notebook: str, parameters: tuple[str, ...], kernel
     notes = (result.error,) if result.error else (f"Next: mlops-nb run {notebook}",)
     data = {"captured": True, "cells": cells, **run_data(result)}
     return Report(title=title, values=values, notes=notes, data=data, exit_code=_exit_code(result))
-
-
-@click.command()
-@click.argument("notebook")
-@click.option("--name", default="", help="The pipeline's name (default: the notebook's).")
-@click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
-@json_option
-@click.pass_obj
-def promote(session: Session, notebook: str, name: str, dry_run: bool) -> Report:  # noqa: FBT001
-    """Make a pipeline out of NOTEBOOK's step cells: one notebook a component, and pipeline.toml.
-
-    \b
-    Example:
-      mlops-nb promote notebooks/flight_delays.ipynb --dry-run
-    """
-    return promotion_report(session.project.pipelines.promote(notebook, name=name, dry_run=dry_run), notebook)
 
 
 @click.command()
@@ -168,46 +148,6 @@ def show(session: Session, run: str) -> Report:
 
 
 # --- reports --------------------------------------------------------------------------------------------------
-
-
-def promotion_report(promotion: "Promotion", notebook: str) -> Report:
-    """What a promotion made, or would make."""
-    pipeline, verb = promotion.pipeline, "would write" if promotion.dry_run else "wrote"
-    notes = [f"{verb} {_from_here(path)}" for path in promotion.written] + [f"removed {_from_here(path)}" for path in promotion.removed]
-    return Report(
-        title=f"{pipeline.name}: {len(pipeline.components)} components, version {pipeline.version[:8]}",
-        tables=(_components_table(pipeline),),
-        notes=(*(notes or ["its files are up to date"]), f"Next: mlops-nb run {notebook if promotion.dry_run else pipeline.name}"),
-        data={
-            "name": pipeline.name,
-            "version": pipeline.version,
-            "notebook": pipeline.notebook,
-            "components": [_component_data(pipeline, c.name) for c in pipeline.components],
-            "written": [str(path) for path in promotion.written],
-            "removed": [str(path) for path in promotion.removed],
-            "dry_run": promotion.dry_run,
-        },
-    )
-
-
-def _from_here(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _components_table(pipeline: Pipeline) -> Table:
-    rows = tuple((c.name, len(c.cells), tuple(c.inputs) or "-", c.outputs or "-", tuple(c.parameters) or "-") for c in pipeline.components)
-    return Table(("component", "cells", "takes", "gives", "parameters"), rows)
-
-
-def _component_data(pipeline: Pipeline, name: str) -> dict[str, Any]:
-    component = next(c for c in pipeline.components if c.name == name)
-    return {
-        "name": name,
-        "cells": [cell.id for cell in component.cells],
-        "inputs": dict(component.inputs),
-        "outputs": list(component.outputs),
-        "parameters": dict(component.parameters),
-    }
 
 
 def run_report(result: RunResult, *, steps_in_full: bool = False) -> Report:
