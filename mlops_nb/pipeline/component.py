@@ -33,7 +33,7 @@ from mlops_nb.pipeline.portable import is_portable, literals
 from mlops_nb.pipeline.wiring import Read, Unit, Wiring, imported_packages, wire
 from mlops_nb.records import Cell, CellRun, Component, Pipeline
 
-__all__ = ["build", "digest_of", "literals", "version_of"]
+__all__ = ["build", "digest_of", "drafted", "literals", "version_of"]
 
 
 def build(
@@ -49,6 +49,15 @@ def build(
     `observed` holds the latest run of a cell by its id, `modules` the digests of the project's own modules by top-level name.
     Raises PromotionRefused naming the cell, and what to do.
     """
+    wiring, drafts = drafted(cells, notebook=notebook, observed=observed)
+    ordered = _ordered(drafts, handovers(wiring, drafts))
+    given = {owner: _outputs(drafts[owner], drafts) for owner in ordered}
+    components = tuple(_component(drafts[owner], given[owner], modules or {}) for owner in ordered)
+    return Pipeline(name=name, notebook=notebook, components=components, version=version_of(name, components))
+
+
+def drafted(cells: Iterable[Cell], *, notebook: str, observed: Mapping[str, CellRun] | None = None) -> tuple[Wiring, dict[str, Draft]]:
+    """Who makes what each cell reads, and the components in the making, checked. Raises PromotionRefused."""
     wiring = wire(_owned_features(cells), observed or {})
     _check_cells(wiring, notebook)
     wiring = _with_tests(wiring)
@@ -59,10 +68,7 @@ def build(
         check_interleaving(draft)
     check_stateful(drafts, wiring)
     check_star_imports(wiring)
-    ordered = _ordered(drafts, handovers(wiring, drafts))
-    given = {owner: _outputs(drafts[owner], drafts) for owner in ordered}
-    components = tuple(_component(drafts[owner], given[owner], modules or {}) for owner in ordered)
-    return Pipeline(name=name, notebook=notebook, components=components, version=version_of(name, components))
+    return wiring, drafts
 
 
 # --- which cells ----------------------------------------------------------------------------------------------

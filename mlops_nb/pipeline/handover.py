@@ -45,7 +45,7 @@ def handovers(wiring: Wiring, drafts: Mapping[str, Draft]) -> tuple[Follows, ...
     found: list[Follows] = []
     for number, first in enumerate(touches):
         for second in touches[number + 1 :]:
-            if "write" in (first.mode, second.mode) and first.unit.owner != second.unit.owner and _same(first.path, second.path):
+            if "write" in (first.mode, second.mode) and first.unit.owner != second.unit.owner and same_file(first.path, second.path):
                 found += _between(first, second, drafts)
     return tuple(found)
 
@@ -63,7 +63,7 @@ def _between(first: FileTouch, second: FileTouch, drafts: Mapping[str, Draft]) -
         )
 
 
-def _same(one: str, other: str) -> bool:
+def same_file(one: str, other: str) -> bool:
     """Whether two paths may mean one file: one may be given from another folder."""
     first, second = PurePath(one).parts, PurePath(other).parts
     length = min(len(first), len(second))
@@ -71,10 +71,18 @@ def _same(one: str, other: str) -> bool:
 
 
 def _touches(unit: Unit, wiring: Wiring) -> list[FileTouch]:
-    seen = [(use.path, use.mode) for use in (unit.seen.files if unit.seen else ())]
+    return list({(touch.path, touch.mode): touch for touch in (*files_said(unit, wiring), *files_seen(unit))}.values())
+
+
+def files_seen(unit: Unit) -> list[FileTouch]:
+    """The files that capture saw a cell read and write."""
+    return [FileTouch(unit, use.path, use.mode) for use in (unit.seen.files if unit.seen else ())]
+
+
+def files_said(unit: Unit, wiring: Wiring) -> list[FileTouch]:
+    """The files that a cell's code names in full by a literal."""
     texts = _named_paths(unit, wiring)
-    said = [(path, mode) for statement in statements(unit.python) for path, mode in _said(statement, texts)]
-    return [FileTouch(unit, path, mode) for path, mode in dict.fromkeys((*said, *seen))]
+    return [FileTouch(unit, path, mode) for statement in statements(unit.python) for path, mode in _said(statement, texts)]
 
 
 def _named_paths(unit: Unit, wiring: Wiring) -> dict[str, str]:
