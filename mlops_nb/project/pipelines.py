@@ -11,8 +11,9 @@ from mlops_nb.errors import BadInput, NotFound, PromotionRefused
 from mlops_nb.hashing import sha256_hex, text_digest
 from mlops_nb.notebook.cells import plain_python, read_notebook
 from mlops_nb.pipeline import plan as planning
-from mlops_nb.pipeline.component import build, digest_of, literals
+from mlops_nb.pipeline.component import build, digest_of, drafted, literals
 from mlops_nb.pipeline.files import MANIFEST, OWN_CELLS, changed_files, read_manifest, read_pipeline, write_pipeline
+from mlops_nb.pipeline.reasons import Reason, explain
 from mlops_nb.pipeline.wiring import imported_packages
 from mlops_nb.project import event, history, new_id
 from mlops_nb.records import Component, Fact, Pipeline, PlannedStep, RunResult, now_text
@@ -69,6 +70,13 @@ class Pipelines:
             observed=history.observed_runs(self.project, recorded),
             modules=self.modules(path.parent, (plain_python(cell.source) for cell in cells)),
         )
+
+    def reasons(self, pipeline: Pipeline) -> tuple[Reason, ...]:
+        """Why each component of a pipeline that was just built takes and gives what it does. Raises NotebookError, PromotionRefused."""
+        cells = read_notebook(self.project.layout.root / pipeline.notebook)
+        seen = history.observed_runs(self.project, pipeline.notebook)
+        wiring, drafts = drafted(cells, notebook=pipeline.notebook, observed=seen)
+        return explain(pipeline, wiring, drafts, home=self.project.layout.home)
 
     def folder(self, name: str) -> Path:
         """Where a pipeline's files are."""
