@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "runs": ("mlops_nb.cli.pipelines", "runs", "List the runs."),
     "show": ("mlops_nb.cli.pipelines", "show", "Show one run with its steps."),
     "diff": ("mlops_nb.cli.runs", "diff", "Say what differs between two runs."),
+    "report": ("mlops_nb.cli.runs", "report", "Write a run as one HTML file."),
     "notebook": ("mlops_nb.cli.notebooks", "notebook", "Show a notebook's cells with their states."),
     "lineage": ("mlops_nb.cli.lineage", "lineage", "What made a value, what is stale, what to run again."),
     "verify": ("mlops_nb.cli.verify", "verify", "Run the cells behind a value again and compare."),

@@ -1,7 +1,8 @@
-"""diff: what to ask about finished runs."""
+"""diff and report: what to ask about finished runs."""
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,6 +35,26 @@ def diff(session: Session, before: str, after: str) -> Report:
     from mlops_nb.project.run_facts import facts_of
 
     return diff_report(compare(facts_of(session.project, before), facts_of(session.project, after)))
+
+
+@click.command()
+@click.argument("run", metavar="RUN")
+@click.option("--to", "path", type=click.Path(path_type=Path), help="The file to write (default: report.html beside the run's executed notebooks).")
+@json_option
+@click.pass_obj
+def report(session: Session, run: str, path: Path | None) -> Report:
+    """Write RUN (the start of its id) as one HTML file: steps, times, parameters, metrics, tests, plots, and the cell that failed.
+
+    \b
+    Example:
+      mlops-nb report 3fa9c1 --to report.html
+    """
+    from mlops_nb.project.run_report import write_report
+
+    written = write_report(session.project, run, path)
+    values = {"written to": session.project.relative(written.path), "plots": written.plots}
+    data = {"run": written.run, "path": str(written.path), "plots": written.plots, "failures": written.failures}
+    return Report(f"Report of run {written.run[:8]}", values, data=data)
 
 
 def diff_report(found: "Comparison") -> Report:

@@ -31,16 +31,16 @@ STYLE = (
 )
 
 
-def as_svg(graph: Graph) -> str:
-    """The graph as one `<svg>` element, with a title and a description for those who cannot see it."""
+def as_svg(graph: Graph, *, described: str = "") -> str:
+    """The graph as one `<svg>` element, with a title and a description (default: of a lineage) for those who cannot see it."""
     placed = _place(graph)
     name = f"lineage-{text_digest(graph.title, *(node.title for node in graph.nodes))[:12]}"
     wrong = [f"{node.title}: {node.state}" for node in graph.nodes if node.wrong]
-    described = f"{len(graph.nodes)} cells and files, {len(graph.links)} links. {'; '.join(wrong) or 'No cell is stale'}."
+    told = described or f"{len(graph.nodes)} cells and files, {len(graph.links)} links. {'; '.join(wrong) or 'No cell is stale'}."
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="{name}-title {name}-desc" class="{name}" '
         f'viewBox="0 0 {placed.width} {placed.height}" width="{placed.width}" height="{placed.height}" style="max-width:100%;height:auto">'
-        f'<title id="{name}-title">{_xml(graph.title)}</title><desc id="{name}-desc">{_xml(described)}</desc>'
+        f'<title id="{name}-title">{safe(graph.title)}</title><desc id="{name}-desc">{safe(told)}</desc>'
         f"<style>{_scoped(STYLE, name)}</style>"
         f'<defs><marker id="{name}-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
         f'<path d="M0 0L8 4L0 8z" fill="currentColor"/></marker></defs>'
@@ -168,12 +168,12 @@ def _node(node: Node, corner: tuple[float, float]) -> str:
     kind = "file" if node.kind == "file" else node.state
     told = f"{node.title}\n{node.state}{': ' + node.reason if node.reason else ''}" if node.state else node.title
     middle = left + WIDTH / 2
-    lower = f'<text x="{middle:.1f}" y="{top + 31:.1f}" text-anchor="middle" class="small">{_xml(kind)}</text>' if kind else ""
+    lower = f'<text x="{middle:.1f}" y="{top + 31:.1f}" text-anchor="middle" class="small">{safe(kind)}</text>' if kind else ""
     title = (
-        f'<text x="{middle:.1f}" y="{top + (17 if kind else 24):.1f}" text-anchor="middle" class="code">{_xml(shorten(node.title, _TITLE))}</text>'
+        f'<text x="{middle:.1f}" y="{top + (17 if kind else 24):.1f}" text-anchor="middle" class="code">{safe(shorten(node.title, _TITLE))}</text>'
     )
     return (
-        f'<g><title>{_xml(told)}</title><rect x="{left:.1f}" y="{top:.1f}" width="{WIDTH}" height="{HEIGHT}" rx="{radius}" '
+        f'<g><title>{safe(told)}</title><rect x="{left:.1f}" y="{top:.1f}" width="{WIDTH}" height="{HEIGHT}" rx="{radius}" '
         f'class="node{" wrong" if node.wrong else ""}"/>'
         f"{title}{lower}</g>"
     )
@@ -213,11 +213,11 @@ def _loop(link: Link, placed: _Placed, arrow: str) -> str:
 
 
 def _drawn(link: Link, path: str, ends: str, middle: tuple[float, float]) -> str:
-    told = f"<title>{_xml(link.label)}</title>" if link.uses else ""
+    told = f"<title>{safe(link.label)}</title>" if link.uses else ""
     kind = " possible" if link.certainty == "possible" else ""
     label = ""
     if link.uses:
-        shown = _xml(shorten(link.label, _LABEL))
+        shown = safe(shorten(link.label, _LABEL))
         label = f'<text x="{middle[0]:.1f}" y="{middle[1] + 3:.1f}" text-anchor="middle" class="label small">{shown}</text>'
     return f'<g>{told}<path d="{path}" class="link{kind}" {ends}/>{label}</g>'
 
@@ -228,10 +228,10 @@ def _scoped(style: str, name: str) -> str:
     return "".join(f".{name} {rule}" for rule in rules if rule)
 
 
-def _xml(text: str) -> str:
-    """`text` as it may stand in XML, whatever a cell holds.
+def safe(text: str) -> str:
+    """`text` as it may stand in XML and HTML, whatever a cell holds.
 
-    >>> _xml("<b>\\x00&")
+    >>> safe("<b>\\x00&")
     '&lt;b&gt;?&amp;'
     """
     return html.escape(_NOT_XML.sub("?", text))
