@@ -11,6 +11,7 @@ from mlops_nb.errors import BadInput, NotFound
 
 HOME_VARIABLE = "MLOPS_NB_HOME"
 STEP_VARIABLE = "MLOPS_NB_STEP"
+WITNESS_VARIABLE = "MLOPS_NB_WITNESS"
 HOME_NAME = ".mlops_nb"
 
 

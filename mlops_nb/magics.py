@@ -19,7 +19,7 @@ from mlops_nb.capture.watch import MAX_FAILURES, Watcher
 from mlops_nb.cli import Session as CommandSession
 from mlops_nb.cli import cli
 from mlops_nb.cli import lineage as questions
-from mlops_nb.config import STEP_VARIABLE
+from mlops_nb.config import STEP_VARIABLE, WITNESS_VARIABLE
 from mlops_nb.display import Report, counted
 from mlops_nb.errors import BadInput, MlopsError, NotStorable
 from mlops_nb.notebook.cells import help_text, parse_cell, plain_python
@@ -397,6 +397,10 @@ def load(shell: InteractiveShell) -> Loaded:
     for kind in CELL_MAGICS:
         shell.magics_manager.register_function(_misplaced(kind), "line", f"%{kind}")
     loaded.start()
+    if loaded.project.environ.get(WITNESS_VARIABLE):
+        from mlops_nb.project.witness import attach
+
+        attach(loaded.project, shell)
     setattr(shell, _ATTRIBUTE, loaded)
     loaded.warn_once()
     return loaded

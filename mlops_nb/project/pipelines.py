@@ -173,11 +173,11 @@ class Pipelines:
         from mlops_nb.project.running import NotebookRun, RunOptions
 
         path = self._notebook(notebook)
-        pipeline = self._as_one_step(path)
+        pipeline = self.as_one_step(path)
         planning.check_parameters(pipeline, parameters or {})
         return NotebookRun(self.project, pipeline, RunOptions(parameters or {}, kernel, progress), lock=lock_text()).go()
 
-    def _as_one_step(self, path: Path) -> Pipeline:
+    def as_one_step(self, path: Path) -> Pipeline:
         """A notebook as a pipeline of one component that holds all its cells."""
         cells = read_notebook(path, strict=False)
         parameters = {name: value for cell in cells if cell.kind == "parameters" for name, value in literals(cell).items()}
