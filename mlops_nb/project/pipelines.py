@@ -17,11 +17,17 @@ from mlops_nb.pipeline.reasons import Reason, explain
 from mlops_nb.pipeline.wiring import imported_packages
 from mlops_nb.project import event, history, new_id
 from mlops_nb.records import Component, Fact, Pipeline, PlannedStep, RunResult, now_text
+from mlops_nb.store.codec import from_json, row_json
+from mlops_nb.store.redaction import Redactor
 
 if TYPE_CHECKING:
     from mlops_nb.project import Project
 
-CURRENT = "select version, notebook from current_pipeline where name = ?"
+CURRENT = "select id, version, notebook, components from current_pipeline where name = ?"
+LAST_PROMOTED = """
+select pipeline.* from event join pipeline on pipeline.id = json_extract(event.payload, '$.pipeline')
+where event.object = 'pipeline:' || ? and event.verb = 'promoted' order by event.ts desc, event.rowid desc limit 1
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class Pipelines:
         if dry_run:
             return Promotion(pipeline, folder, changed_files(pipeline, folder), dry_run=True)
         written, removed = write_pipeline(pipeline, folder)
-        self._record(pipeline)
+        self._record(pipeline, promoted=True)
         return Promotion(pipeline, folder, written, removed)
 
     def build(self, notebook: str | Path, *, name: str = "") -> Pipeline:
@@ -115,18 +121,32 @@ class Pipelines:
         if isinstance(other, str) and other != pipeline.notebook and (self.project.layout.root / other).is_file():
             raise BadInput(f"pipeline {pipeline.name} belongs to {other}", where=pipeline.notebook, hint="promote it under another name: --name NAME")
 
-    def _record(self, pipeline: Pipeline) -> None:
+    def _record(self, pipeline: Pipeline, *, promoted: bool = False) -> None:
+        """Record a version that is not the current one; a promotion also where only its texts are new, since `pull` compares with them."""
         known = self.project.registry.rows(CURRENT, (pipeline.name,))
-        if known and (known[0]["version"], known[0]["notebook"]) == (pipeline.version, pipeline.notebook):
+        same = bool(known) and (known[0]["version"], known[0]["notebook"]) == (pipeline.version, pipeline.notebook)
+        if same and (not promoted or self._is_last_promotion(pipeline, known[0])):
             return
         row = {"id": new_id(), "name": pipeline.name, "version": pipeline.version, "notebook": pipeline.notebook, "created": now_text()}
         components = [component_data(component) for component in pipeline.components]
-        self.project.registry.record(
-            [
-                Fact("pipeline", {**row, "components": components}),
-                event("promoted", f"pipeline:{pipeline.name}", {"version": pipeline.version, "notebook": pipeline.notebook}),
-            ]
-        )
+        payload = {"version": pipeline.version, "notebook": pipeline.notebook, "pipeline": row["id"]}
+        verb = "promoted" if promoted else "edited"
+        self.project.registry.record([Fact("pipeline", {**row, "components": components}), event(verb, f"pipeline:{pipeline.name}", payload)])
+
+    def _is_last_promotion(self, pipeline: Pipeline, row: Mapping[str, Any]) -> bool:
+        last = self.project.registry.rows(LAST_PROMOTED, (pipeline.name,))
+        return bool(last) and last[0]["id"] == row["id"] and row["components"] == self.recorded_text(pipeline)
+
+    def promoted_components(self, name: str, version: str) -> dict[str, dict[str, Any]]:
+        """The components of `name` as they were last promoted, by name; {} where that is not recorded here, or was another version."""
+        last = self.project.registry.rows(LAST_PROMOTED, (name,))
+        if not last or last[0]["version"] != version:
+            return {}
+        return {component["name"]: component for component in from_json(last[0]["components"])}
+
+    def recorded_text(self, pipeline: Pipeline) -> str:
+        """A pipeline's components as the registry holds them: JSON, without secrets."""
+        return row_json([component_data(component) for component in pipeline.components], Redactor(self.project.environ).value)
 
     # --- plans and runs ---
 
@@ -193,7 +213,8 @@ def component_data(component: Component) -> dict[str, Any]:
     return {
         "name": component.name,
         "cells": [cell.id for cell in component.cells],
-        "code": [{"id": cell.id, "index": cell.index, "kind": cell.kind, "source": cell.source} for cell in component.cells],
+        "code": [{"id": cell.id, "index": cell.index, "kind": cell.kind, "source": cell.source, "tags": list(cell.tags)} for cell in component.cells],
+        "support": component.support,
         "inputs": dict(component.inputs),
         "outputs": list(component.outputs),
         "parameters": dict(component.parameters),
