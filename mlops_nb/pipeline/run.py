@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 OWN_KERNEL = "python3"
+PLAIN_KERNEL = "plain"  # the same, but never forked
 SAVE_SECONDS = 5.0
 MESSAGE_LINES = 12  # of an exception, in messages; the executed notebook holds all of it
 INJECTED_ID = "mlops-nb-injected-parameters"
@@ -47,13 +48,15 @@ class Execution:
 class KernelSetup:
     """The kernel to start: its whole environment and its folder; this process's own are not touched.
 
-    `name` is a kernel spec's ('': this interpreter's own kernel), `timeout` seconds for one cell (0: no limit).
+    `name` is a kernel spec's ('': this interpreter's own kernel, `plain`: not forked), `timeout` seconds for one cell (0: no limit),
+    `modules` are what a fork server imports beforehand (None: no fork).
     """
 
     environ: Mapping[str, str]
     cwd: Path
     name: str = ""
     timeout: float = 0.0
+    modules: tuple[str, ...] | None = None
 
 
 def execute_notebook(
@@ -195,9 +198,11 @@ class _CellByCell:
     """papermill's client, which sends each cell's id and tags and lets through what stops a cell. A mixin: see `_client_class`."""
 
     record: _Record
+    modules: tuple[str, ...] | None
     nb: Any
     nb_man: Any
     km: Any
+    made: Any = None  # the manager, which nbclient forgets
     kc: Any
     kernel_name: str
     timeout: float | None
@@ -208,7 +213,7 @@ class _CellByCell:
         """A manager for a kernel of this interpreter, or for the one asked for."""
         from mlops_nb.pipeline.kernels import StepKernelManager
 
-        self.km = StepKernelManager(kernel_name=self.kernel_name, log=self.log)
+        self.km = self.made = StepKernelManager(modules=self.modules, kernel_name=self.kernel_name, log=self.log)
         _check_kernel(self.km)
         return self.km
 
@@ -253,21 +258,27 @@ def _execute(notebook: "NotebookNode", record: _Record, kernel: KernelSetup) -> 
     """Start a kernel, run the cells, kill the kernel; one that is interrupted while it starts too, which nbclient leaves behind."""
     client_class, manager_class = _client_class()
     manager = manager_class(notebook, progress_bar=False, autosave_cell_every=0)
-    client = client_class(manager, kernel_name=kernel.name or OWN_KERNEL, timeout=kernel.timeout or None, log=_quiet(), **_CLIENT_OPTIONS)
+    plain = kernel.name == PLAIN_KERNEL
+    name = OWN_KERNEL if plain else kernel.name or OWN_KERNEL
+    client = client_class(manager, kernel_name=name, timeout=kernel.timeout or None, log=_quiet(), **_CLIENT_OPTIONS)
     client.record = record
+    client.modules = None if plain else kernel.modules
     manager.notebook_start()
     try:
         client.execute(env=dict(kernel.environ), cwd=str(kernel.cwd))
     finally:
-        _kill(getattr(client, "km", None))
+        _kill(client.made)
         manager.notebook_complete()
 
 
 def _kill(manager: Any) -> None:
-    process = getattr(getattr(manager, "provisioner", None), "process", None)
+    if manager is None:
+        return
+    process = getattr(manager.provisioner, "process", None)
     if process is not None and process.poll() is None:
         process.kill()
         process.wait()
+    manager.dispose()
 
 
 # The kernel is killed at the end, since a polite shutdown stalls for seconds now and then; its history file is nobody's.

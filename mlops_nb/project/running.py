@@ -12,9 +12,11 @@ from mlops_nb.config import STEP_VARIABLE
 from mlops_nb.errors import MlopsError, StepFailed
 from mlops_nb.hashing import text_digest
 from mlops_nb.notebook import graph
-from mlops_nb.notebook.cells import read_notebook
+from mlops_nb.notebook.cells import plain_python, read_notebook
 from mlops_nb.pipeline import plan, sharing, step
 from mlops_nb.pipeline.files import OWN_CELLS, OWN_PREFIX, component_notebook
+from mlops_nb.pipeline.forking import warm_up
+from mlops_nb.pipeline.preloading import modules_of, stored_with
 from mlops_nb.pipeline.run import Execution, KernelSetup, execute_notebook
 from mlops_nb.project import actor, event, history, new_id
 from mlops_nb.records import ArtifactRef, Component, Fact, Pipeline, PlannedStep, RunResult, RunStatus, StepRun, now_text
@@ -78,10 +80,12 @@ class Progress:
             self.bar.close()
 
 
-def kernel_setup(project: "Project", options: RunOptions, *, cwd: Path, own: Mapping[str, str]) -> KernelSetup:
+def kernel_setup(
+    project: "Project", options: RunOptions, *, cwd: Path, own: Mapping[str, str], modules: tuple[str, ...] | None = None
+) -> KernelSetup:
     """The kernel for one notebook: the project's environment with a fixed hash seed, so that sets have one order in every run."""
     environ = {"PYTHONHASHSEED": str(SEED), **project.environ, **own}
-    return KernelSetup(environ, cwd, options.kernel or project.settings.kernel, project.settings.step_timeout)
+    return KernelSetup(environ, cwd, options.kernel or project.settings.kernel, project.settings.step_timeout, modules)
 
 
 class PipelineRun:
@@ -104,6 +108,9 @@ class PipelineRun:
         sizes = [len(component_notebook(component)["cells"]) + bool(component.parameters) for component in pipeline.components]
         self.sizes = dict(zip((c.name for c in pipeline.components), sizes, strict=True))
         self.progress = Progress(sum(sizes), shown=options.progress)
+        folder = (project.layout.root / pipeline.notebook).parent
+        self.cwd = folder if folder.is_dir() else project.layout.root
+        self.modules: dict[str, tuple[str, ...]] = {}  # component -> what its code imports, where kernels are forked
 
     def go(self) -> RunResult:
         """Run the steps in order up to the first that fails; the rest is recorded as not run. KeyboardInterrupt and errors pass through."""
@@ -112,6 +119,7 @@ class PipelineRun:
         status: RunStatus = "failed"
         error = BROKEN
         try:
+            self._warm_up()
             failure = self._steps()
             status, error = ("failed", str(failure)) if failure else ("passed", "")
         except KeyboardInterrupt:
@@ -131,6 +139,20 @@ class PipelineRun:
         """The run as it stands."""
         steps = tuple(self.steps.values())
         return RunResult(self.id, self.pipeline.name, self.pipeline.version, status, self.started, seconds, self.options.parameters, steps, error)
+
+    def _warm_up(self) -> None:
+        """Have the libraries of the steps that will run imported, while the first of them is prepared."""
+        planned = plan.plan(self.pipeline, parameters=self.options.parameters, lock=self.lock, history=self.history, current=self.current, seed=SEED)
+        will = {step.component for step in planned if step.action == "run"}
+        if not will or (self.options.kernel or self.project.settings.kernel):
+            return
+        places = (self.cwd, self.project.layout.root, self.project.layout.root / "src")
+        for component in self.pipeline.components:
+            sources = (component.support, *(plain_python(cell.source) for cell in component.cells))
+            self.modules[component.name] = modules_of(sources, places)
+        setup = kernel_setup(self.project, self.options, cwd=self.cwd, own={})
+        wanted = [module for name, modules in self.modules.items() if name in will for module in modules]
+        warm_up(setup.environ, self.cwd, [*wanted, *stored_with(wanted)])
 
     def _steps(self) -> StepFailed | None:
         for component in self.pipeline.components:
@@ -205,14 +227,14 @@ class PipelineRun:
         spec_path = self._spec_path(component, "step")
         step.write_spec(spec_path, self._spec(component, pending), self.redactor.value)
         source = self.project.pipelines.folder(self.pipeline.name) / f"{component.name}.ipynb"
-        cwd = (self.project.layout.root / self.pipeline.notebook).parent
         return execute_notebook(
             source,
             self.folder / f"{component.name}.ipynb",
             kernel=kernel_setup(
                 self.project,
                 self.options,
-                cwd=cwd if cwd.is_dir() else self.project.layout.root,
+                cwd=self.cwd,
+                modules=self.modules.get(component.name),
                 own={STEP_VARIABLE: str(spec_path), RUN_VARIABLE: self.id, NOTEBOOK_VARIABLE: str(source)},
             ),
             parameters=pending.parameters,

@@ -13,13 +13,13 @@ from mlops_nb.pipeline.run import KernelSetup, execute_notebook
 from mlops_nb.store.redaction import Redactor
 
 
-@pytest.fixture
-def execute(tmp_path, write_notebook):
-    """Run cells; returns how it ended and the kept notebook's cells."""
+@pytest.fixture(params=[None, ("json",)], ids=["started", "forked"])
+def execute(tmp_path, write_notebook, request):
+    """Run cells in a kernel of each kind; returns how it ended and the kept notebook's cells."""
 
     def run(*cells, environ=None, timeout=0.0, **given):
         source, target = write_notebook(*cells), tmp_path / "out" / "executed.ipynb"
-        kernel = KernelSetup({**os.environ, **(environ or {})}, tmp_path, timeout=timeout)
+        kernel = KernelSetup({**os.environ, **(environ or {})}, tmp_path, timeout=timeout, modules=request.param)
         ended = execute_notebook(source, target, kernel=kernel, **given)
         return ended, json.loads(target.read_text())["cells"]
 
