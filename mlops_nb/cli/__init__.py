@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -20,12 +20,14 @@ from mlops_nb.errors import MlopsError, NotFound
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "capture": ("mlops_nb.cli.pipelines", "capture", "Run a notebook headless, top to bottom, with its lineage recorded."),
     "promote": ("mlops_nb.cli.promotion", "promote", "Make a pipeline out of a notebook's step cells."),
+    "pull": ("mlops_nb.cli.pulling", "pull", "Bring edits of component notebooks back to their source notebook."),
     "plan": ("mlops_nb.cli.pipelines", "plan", "Say for each step whether it would run, and why."),
     "run": ("mlops_nb.cli.pipelines", "run", "Run a pipeline headless; unchanged steps are skipped."),
     "runs": ("mlops_nb.cli.pipelines", "runs", "List the runs."),
     "show": ("mlops_nb.cli.pipelines", "show", "Show one run with its steps."),
     "diff": ("mlops_nb.cli.runs", "diff", "Say what differs between two runs."),
     "report": ("mlops_nb.cli.runs", "report", "Write a run as one HTML file."),
+    "gc": ("mlops_nb.cli.runs", "gc", "Remove stored files that nothing needs."),
     "notebook": ("mlops_nb.cli.notebooks", "notebook", "Show a notebook's cells with their states."),
     "lineage": ("mlops_nb.cli.lineage", "lineage", "What made a value, what is stale, what to run again."),
     "verify": ("mlops_nb.cli.verify", "verify", "Run the cells behind a value again and compare."),
@@ -130,6 +132,8 @@ def json_option(command: F) -> F:
 def main(args: list[str] | None = None) -> None:
     """Entry point of `mlops-nb`: errors become one message on stderr and a non-zero exit code."""
     arguments = sys.argv[1:] if args is None else args
+    if args is None:  # in a process of our own: jsonschema does without, and its grammar takes half a second to build
+        sys.modules.setdefault("rfc3987_syntax", cast("Any", None))
     session = None
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what ends a container or a CI job: the run is recorded as interrupted
     try:
