@@ -1,6 +1,8 @@
 """What earlier runs did, read from the registry, and how the files, variables and artifacts they used stand now."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_nb.capture.environment import variable_digest
@@ -32,7 +34,7 @@ RUN_STEPS = "select * from step_run where run_id = ? order by position"
 
 def earlier_steps(project: "Project", pipeline: str, kind: str = "pipeline") -> tuple[StepRun, ...]:
     """The step runs of a pipeline that really ran, newest first."""
-    return tuple(_step_of(row) for row in project.registry.rows(STEPS, (pipeline, kind)))
+    return tuple(_with_notebook(_step_of(row), project.layout.root) for row in project.registry.rows(STEPS, (pipeline, kind)))
 
 
 def observed_runs(project: "Project", notebook: str) -> dict[str, CellRun]:
@@ -99,6 +101,13 @@ def _step_of(row: Mapping[str, Any]) -> StepRun:
     for name in ("inputs", "outputs"):
         given[name] = {key: ArtifactRef(**ref) for key, ref in from_json(row[name]).items()}
     return StepRun(**given)
+
+
+def _with_notebook(step: StepRun, root: Path) -> StepRun:
+    """A step that gives nothing out has only its executed notebook to show: once that is gone, it counts as a file that the step wrote."""
+    if step.status != "ran" or step.outputs or not step.notebook or (root / step.notebook).exists():
+        return step
+    return replace(step, written={**step.written, step.notebook: "executed"})
 
 
 def _cell_run_of(row: Mapping[str, Any]) -> CellRun:

@@ -16,7 +16,7 @@ from mlops_nb.store import serializers
 from mlops_nb.store.registry import Registry
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_OLD_SECONDS = 3600.0  # a temporary file of a process that died
+_OLD_SECONDS = 3600.0  # a temporary file of a process that died, or a file that has to be marked as in use
 
 
 class ArtifactStore:
@@ -36,7 +36,7 @@ class ArtifactStore:
     def put_bytes(self, data: bytes, *, kind: str, type_name: str, made_by: str) -> ArtifactRef:
         """Store bytes that a serializer made. Raises RecordingOff where the disk does not take them."""
         ref = ArtifactRef(sha256_hex(data), kind, type_name, len(data))
-        if not self.holds(ref.digest):
+        if not self.holds(ref.digest) or not self._used(ref.digest):
             try:
                 self._write(ref.digest, data)
             except OSError as error:
@@ -74,13 +74,25 @@ class ArtifactStore:
     def holds(self, digest: str) -> bool:
         """Whether the bytes are there and match; a file found whole is not hashed again while its inode, size and time stay."""
         try:
-            stat = self._path(digest).stat()
-            stamp = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            stamp = _stamp(self._path(digest))
             if self._whole.get(digest) != stamp:
                 self.read_bytes(digest)
                 self._whole[digest] = stamp
         except (OSError, DamagedArtifact):
             return False
+        return True
+
+    def _used(self, digest: str) -> bool:
+        """Whether a file that is there already still is, now marked as in use: garbage collection lets young files be."""
+        path = self._path(digest)
+        try:
+            if time.time() - path.stat().st_mtime > _OLD_SECONDS:
+                os.utime(path)
+                self._whole[digest] = _stamp(path)
+        except FileNotFoundError:
+            return False
+        except OSError:  # in a read-only store nothing is collected either
+            return True
         return True
 
     def _path(self, digest: str) -> Path:
@@ -124,6 +136,11 @@ class ArtifactStore:
                 f"artifact {ref.digest[:12]} ({ref.type_name}) is a pickle that no run of this project is recorded to have made",
                 hint="loading it could run foreign code; make it anew by running its step here",
             )
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 def _sync_folder(folder: Path) -> None:
