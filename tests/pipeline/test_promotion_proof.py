@@ -143,6 +143,12 @@ def test_a_cell_that_is_not_run_leaves_its_value_unproved(project, write_noteboo
     assert not prove(project, notebook).proved
 
 
+def test_what_the_run_shows_may_refuse_the_promotion(project, write_notebook):
+    notebook = write_notebook("%%step a\nx = [1]", "get_ipython().user_ns['x' + ''].append(2)", "%%step b\nprint(x)")
+    with pytest.raises(PromotionRefused, match=r"nb\.ipynb:cell 2 \(id c1\)"):
+        prove(project, notebook)
+
+
 def test_refusal_comes_before_any_run(project, write_notebook):
     with pytest.raises(PromotionRefused, match="reads `nowhere`, which no cell makes"):
         prove(project, write_notebook("%%step a\nprint(nowhere)"))
