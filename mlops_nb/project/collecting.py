@@ -62,7 +62,7 @@ def collect(project: "Project", policy: Policy, *, dry_run: bool = False) -> Col
     found = sort_out(stored, _needed(project, policy), policy)
     if dry_run:
         return Collection(found, found.garbage, dry_run=True)
-    gone = {file for file in found.garbage if _remove(project.layout.home / file.path, file)}
+    gone = {file for file in found.garbage if remove(project.layout.home / file.path, file)}
     removed = tuple(file for file in found.garbage if file in gone)
     done = Collection(found, removed, tuple(file for file in found.garbage if file not in gone))
     if removed:
@@ -102,8 +102,8 @@ def _file(project: "Project", path: Path, reference: str) -> Iterator[Stored]:
         yield Stored(path.relative_to(project.layout.home).as_posix(), reference, stat.st_size, stat.st_mtime)
 
 
-def _remove(path: Path, file: Stored) -> bool:
-    """Whether the file is gone: one that was used since it was looked at stays."""
+def remove(path: Path, file: Stored) -> bool:
+    """Remove the file at `path`; whether it is gone: one that was used since `file` was looked at stays."""
     try:
         if path.stat().st_mtime != file.modified:
             return False

@@ -1,11 +1,13 @@
 """What may be thrown away: never what is needed or young, and of the runs only what is old."""
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_nb.cli.runs import gc_report
-from mlops_nb.project.collecting import Collection
+from mlops_nb.project.collecting import Collection, remove
 from mlops_nb.project.garbage import DAY, LONGEST_RUN, PastRun, Policy, Share, Stored, kept_runs, seconds, sort_out
 
 NOW = 1_000 * DAY
@@ -68,6 +70,32 @@ def test_the_newest_runs_stay_whatever_their_age(given_runs, keep):
 def test_times_are_read_as_they_are_recorded():
     assert seconds("1970-01-02T00:00:00+00:00") == DAY
     assert seconds("") == 0.0
+
+
+def test_a_file_that_came_into_use_stays(tmp_path):
+    path = tmp_path / "artifacts" / "ab" / "value"
+    path.parent.mkdir(parents=True)
+    path.write_text("x")
+    os.utime(path, (1.0, 1.0))
+    assert not remove(path, Stored("artifacts/ab/value", "value", 1, 0.5))
+    assert path.exists()
+    assert remove(path, Stored("artifacts/ab/value", "value", 1, 1.0))
+    assert remove(path, Stored("artifacts/ab/value", "value", 1, 1.0))  # another process was quicker
+    assert path.parent.exists()
+    path.mkdir()
+    assert not remove(path, Stored("artifacts/ab/value", "value", 1, path.stat().st_mtime))
+
+
+def test_the_last_file_of_a_run_takes_its_folder_along(tmp_path):
+    path = tmp_path / "runs" / "r1" / "load.ipynb"
+    path.parent.mkdir(parents=True)
+    for name in ("load.ipynb", "report.html"):
+        path.with_name(name).write_text("x")
+    assert remove(path, Stored("runs/r1/load.ipynb", "", 1, path.stat().st_mtime))
+    assert path.parent.exists()
+    report = path.with_name("report.html")
+    assert remove(report, Stored("runs/r1/report.html", "", 1, report.stat().st_mtime))
+    assert not path.parent.exists()
 
 
 def test_the_report_says_what_goes_and_why_the_rest_stays():
