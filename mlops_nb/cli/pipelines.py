@@ -42,7 +42,7 @@ def _literal(text: str) -> Any:
 
 
 _parameters = click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter for this run; may be repeated.")
-_kernel = click.option("--kernel", default="", metavar="NAME", help="A kernel spec (default: this Python).")
+_kernel = click.option("--kernel", default="", metavar="NAME", help="A kernel spec (default: this Python; `plain`: never forked).")
 _progress = click.option("--progress/--no-progress", default=None, help="A progress bar (default: in a terminal or a notebook).")
 
 

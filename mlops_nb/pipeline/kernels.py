@@ -22,6 +22,8 @@ from jupyter_client.manager import AsyncKernelManager
 from mlops_nb.pipeline.forking import LAUNCHER
 from mlops_nb.pipeline.provisioner import ForkProvisioner
 
+LONGEST = 60  # characters of a folder for temporary files: the path of a socket may have a hundred
+
 
 class CellClient(AsyncKernelClient):
     """A client whose execute requests carry `cell_metadata` (`cellId` and tags), which capture reads in the kernel."""
@@ -95,7 +97,7 @@ class StepKernelManager(AsyncKernelManager):
             if modules is not None:
                 self.kernel_id = str(uuid.uuid4())
                 self.provisioner = ForkProvisioner(kernel_id=self.kernel_id, kernel_spec=self._kernel_spec, parent=self, modules=list(modules))
-        if os.name == "posix":  # sockets in a folder that is nobody else's
+        if os.name == "posix" and len(tempfile.gettempdir()) < LONGEST:  # sockets in a folder that is nobody else's
             self.folder = Path(tempfile.mkdtemp(prefix="mlops-nb-"))
             self.transport = "ipc"
             self.connection_file = str(self.folder / "kernel.json")
