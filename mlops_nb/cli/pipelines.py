@@ -2,9 +2,10 @@
 
 import ast
 import dataclasses
+import functools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ import click
 from mlops_nb.cli import Session, json_option
 from mlops_nb.display import Report, Table, moment
 from mlops_nb.errors import BadInput
+from mlops_nb.pipeline.plan import Selection
 from mlops_nb.records import RunResult, StepRun
 
 EXIT_FAILED = 1
@@ -43,6 +45,28 @@ def _literal(text: str) -> Any:
 
 _parameters = click.option("-p", "--parameter", "parameters", multiple=True, metavar="NAME=VALUE", help="A parameter for this run; may be repeated.")
 _kernel = click.option("--kernel", default="", metavar="NAME", help="A kernel spec (default: this Python; `plain`: never forked).")
+_SELECTION = (
+    click.option("--only", default="", metavar="STEP", help="Run this step alone, again; those it takes inputs from have to be up to date."),
+    click.option("--from", "start", default="", metavar="STEP", help="Run this step and all that stand on it again."),
+    click.option("--until", default="", metavar="STEP", help="Leave out the steps behind this one."),
+    click.option("--force", is_flag=True, help="Run all steps again, whether anything changed or not."),
+)
+
+
+def _selects(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say which steps, given to the command as one `selection`."""
+
+    @functools.wraps(command)
+    def selecting(*args: Any, only: str, start: str, until: str, force: bool, **given: Any) -> Any:
+        if only and (start or until or force):
+            raise BadInput("--only goes with none of --from, --until and --force")
+        return command(*args, selection=Selection(only, start, until, force), **given)
+
+    for option in reversed(_SELECTION):
+        selecting = option(selecting)
+    return selecting
+
+
 _progress = click.option("--progress/--no-progress", default=None, help="A progress bar (default: in a terminal or a notebook).")
 
 
@@ -77,16 +101,17 @@ def capture(session: Session, notebook: str, parameters: tuple[str, ...], kernel
 @click.command()
 @click.argument("target")
 @_parameters
+@_selects
 @json_option
 @click.pass_obj
-def plan(session: Session, target: str, parameters: tuple[str, ...]) -> Report:
+def plan(session: Session, target: str, parameters: tuple[str, ...], selection: Selection) -> Report:
     """Say for each step of TARGET (a pipeline's name or a notebook) whether it would run, and why.
 
     \b
     Example:
       mlops-nb plan flight_delays
     """
-    steps = session.project.pipelines.plan(target, parse_parameters(parameters))
+    steps = session.project.pipelines.plan(target, parse_parameters(parameters), selection=selection)
     will = sum(step.action == "run" for step in steps)
     return Report(
         title=f"{target}: {will} of {len(steps)} steps would run",
@@ -98,19 +123,22 @@ def plan(session: Session, target: str, parameters: tuple[str, ...]) -> Report:
 @click.command()
 @click.argument("target")
 @_parameters
+@_selects
 @_kernel
 @_progress
 @json_option
 @click.pass_obj
-def run(session: Session, target: str, parameters: tuple[str, ...], kernel: str, progress: bool | None) -> Report:  # noqa: FBT001
+def run(session: Session, target: str, parameters: tuple[str, ...], kernel: str, progress: bool | None, selection: Selection) -> Report:  # noqa: FBT001, PLR0917
     """Run TARGET (a pipeline's name, or a notebook: promoted first) headless; unchanged steps are skipped.
 
     \b
     Example:
       mlops-nb run notebooks/flight_delays.ipynb
       mlops-nb run flight_delays -p year=2013
+      mlops-nb run flight_delays --from train
     """
-    return run_report(session.project.pipelines.run(target, parse_parameters(parameters), progress=progress, kernel=kernel))
+    given = parse_parameters(parameters)
+    return run_report(session.project.pipelines.run(target, given, progress=progress, kernel=kernel, selection=selection))
 
 
 @click.command()

@@ -11,6 +11,7 @@ from typing import Any
 
 from mlops_nb.errors import NotFound
 from mlops_nb.hashing import text_digest
+from mlops_nb.notebook import graph
 from mlops_nb.records import ArtifactRef, Component, Pipeline, PlannedStep, StepRun
 from mlops_nb.store.codec import row_json
 from mlops_nb.store.redaction import Redactor
@@ -29,6 +30,50 @@ class Current:
     file: Callable[[str], str] = lambda _: ""
     variable: Callable[[str], str] = lambda _: ""
     holds: Callable[[str], bool] = lambda _: False
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which steps of a run are asked for: `only` this one, all `until` this one in order, and which run again though nothing changed.
+
+    `start`: this one and all that stand on it run again, `force`: all do. Names that are '' ask for nothing.
+    """
+
+    only: str = ""
+    start: str = ""
+    until: str = ""
+    force: bool = False
+
+    def check(self, pipeline: Pipeline) -> None:
+        """Raise NotFound for a step that the pipeline has not."""
+        names = [component.name for component in pipeline.components]
+        for name in (self.only, self.start, self.until):
+            if name and name not in names:
+                raise NotFound.named("step", name, names, where=f"pipeline {pipeline.name}")
+
+    def asked(self, pipeline: Pipeline) -> tuple[Component, ...]:
+        """The components that take part, in order: of an `only`, those that it takes its inputs from too."""
+        components, requires = pipeline.components, _requires(pipeline)
+        if self.until:
+            last = next(number for number, component in enumerate(components) if component.name == self.until)
+            components = components[: last + 1]
+        if self.only:
+            components = tuple(c for c in components if c.name == self.only or c.name in graph.ancestors(requires, self.only))
+        return components
+
+    def forced(self, pipeline: Pipeline) -> frozenset[str]:
+        """The components that run again in any case."""
+        requires = _requires(pipeline)
+        names = [component.name for component in pipeline.components]
+        behind = {name for name in names if self.start and (name == self.start or self.start in graph.ancestors(requires, name))}
+        return frozenset(names if self.force and not self.only else {self.only} - {""} | behind)
+
+
+def _requires(pipeline: Pipeline) -> dict[str, tuple[str, ...]]:
+    return {component.name: component.requires for component in pipeline.components}
+
+
+ALL = Selection()
 
 
 def used_parameters(component: Component, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,12 +111,15 @@ def plan(
     history: Sequence[StepRun],
     current: Current,
     seed: int = 0,
+    selection: Selection = ALL,
 ) -> tuple[PlannedStep, ...]:
-    """Each step in order: run or skip, with the reason. A step behind one that runs is planned to run; its inputs may turn out the same."""
+    """Each step asked for, in order: run or skip, with the reason. Behind a step that runs all do; their inputs may turn out the same."""
     check_parameters(pipeline, parameters)
+    selection.check(pipeline)
+    forced = selection.forced(pipeline)
     outputs: dict[str, Mapping[str, ArtifactRef]] = {}
     steps = []
-    for component in pipeline.components:
+    for component in selection.asked(pipeline):
         waiting = [name for name in component.requires if name not in outputs]
         if waiting:
             steps.append(PlannedStep(component.name, "run", f"step {waiting[0]} will run before it"))
@@ -85,6 +133,7 @@ def plan(
             history=history,
             current=current,
             seed=seed,
+            forced=component.name in forced,
         )
         if step.reuse:
             outputs[component.name] = step.reuse.outputs
@@ -107,9 +156,12 @@ def decide(
     history: Sequence[StepRun],
     current: Current,
     seed: int = 0,
+    forced: bool = False,
 ) -> PlannedStep:
     """Whether one step has to run, its inputs being known. `history` holds earlier step runs, newest first."""
     key = run_key(pipeline, component, parameters=parameters, inputs=inputs, lock=lock, seed=seed)
+    if forced:
+        return PlannedStep(component.name, "run", "asked for", key)
     earlier = [step for step in history if step.component == component.name]
     passed = [step for step in earlier if step.status == "ran"]
     same = [step for step in passed if step.key == key]

@@ -150,8 +150,10 @@ class Pipelines:
 
     # --- plans and runs ---
 
-    def plan(self, target: str | Path, parameters: Mapping[str, Any] | None = None) -> tuple[PlannedStep, ...]:
-        """For each step of a pipeline (its name, or its notebook's path) whether it would run, and why."""
+    def plan(
+        self, target: str | Path, parameters: Mapping[str, Any] | None = None, *, selection: planning.Selection = planning.ALL
+    ) -> tuple[PlannedStep, ...]:
+        """For each step asked for of a pipeline (its name, or its notebook's path) whether it would run, and why."""
         from mlops_nb.project.running import environment_key
 
         pipeline = self.build(target) if _is_notebook(target) else self.current(str(target))
@@ -161,9 +163,18 @@ class Pipelines:
             lock=environment_key(lock_text()),
             history=history.earlier_steps(self.project, pipeline.name),
             current=history.standing(self.project),
+            selection=selection,
         )
 
-    def run(self, target: str | Path, parameters: Mapping[str, Any] | None = None, *, progress: bool | None = None, kernel: str = "") -> RunResult:
+    def run(
+        self,
+        target: str | Path,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        progress: bool | None = None,
+        kernel: str = "",
+        selection: planning.Selection = planning.ALL,
+    ) -> RunResult:
         """Run a pipeline (its name, or its notebook's path: promoted first) headless, unchanged steps skipped.
 
         A failed step is no exception: the result's status and error say so. Raises NotFound for an unknown pipeline or parameter,
@@ -174,7 +185,8 @@ class Pipelines:
         pipeline = self.promote(target).pipeline if _is_notebook(target) else self.current(str(target))
         self._record(pipeline)  # files edited by hand are a version of their own
         planning.check_parameters(pipeline, parameters or {})
-        return PipelineRun(self.project, pipeline, RunOptions(parameters or {}, kernel, progress), lock=lock_text()).go()
+        selection.check(pipeline)
+        return PipelineRun(self.project, pipeline, RunOptions(parameters or {}, kernel, progress, selection), lock=lock_text()).go()
 
     def runs(self, limit: int = 50) -> tuple[tuple[str, RunResult], ...]:
         """(kind, run) of the newest runs: `pipeline` or `notebook`."""

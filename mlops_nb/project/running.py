@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_nb.capture.environment import python_text
 from mlops_nb.config import STEP_VARIABLE
-from mlops_nb.errors import MlopsError, StepFailed
+from mlops_nb.errors import BadInput, MlopsError, StepFailed
 from mlops_nb.hashing import text_digest
 from mlops_nb.notebook import graph
 from mlops_nb.notebook.cells import plain_python, read_notebook
@@ -35,11 +35,12 @@ SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """How to run: parameters, kernel spec ('': the settings', else this interpreter's), a progress bar (None: in a terminal or a notebook)."""
+    """How to run: parameters, kernel spec ('': the settings', else this interpreter's), a progress bar (None: in a terminal or a notebook), steps."""
 
     parameters: Mapping[str, Any] = field(default_factory=dict)
     kernel: str = ""
     progress: bool | None = None
+    selection: plan.Selection = plan.ALL
 
 
 def environment_key(lock: str) -> str:
@@ -142,7 +143,15 @@ class PipelineRun:
 
     def _warm_up(self) -> None:
         """Have the libraries of the steps that will run imported, while the first of them is prepared."""
-        planned = plan.plan(self.pipeline, parameters=self.options.parameters, lock=self.lock, history=self.history, current=self.current, seed=SEED)
+        planned = plan.plan(
+            self.pipeline,
+            parameters=self.options.parameters,
+            lock=self.lock,
+            history=self.history,
+            current=self.current,
+            seed=SEED,
+            selection=self.options.selection,
+        )
         will = {step.component for step in planned if step.action == "run"}
         if not will or (self.options.kernel or self.project.settings.kernel):
             return
@@ -155,7 +164,9 @@ class PipelineRun:
         warm_up(setup.environ, self.cwd, [*wanted, *stored_with(wanted)])
 
     def _steps(self) -> StepFailed | None:
-        for component in self.pipeline.components:
+        selection = self.options.selection
+        forced = selection.forced(self.pipeline)
+        for component in selection.asked(self.pipeline):
             self.progress.begins(component.name)
             parameters = plan.used_parameters(component, self.options.parameters)
             inputs = plan.inputs_of(component, {name: done.outputs for name, done in self.steps.items()})
@@ -168,7 +179,10 @@ class PipelineRun:
                 history=self.history,
                 current=self.current,
                 seed=SEED,
+                forced=component.name in forced,
             )
+            if selection.only and not planned.reuse and component.name not in forced:
+                raise BadInput(f"step {component.name}, on which {selection.only} stands, is not up to date: {planned.reason}", hint="run it first")
             if planned.reuse:
                 self._skip(component, planned, planned.reuse)
             elif failure := self._run(component, planned, inputs, parameters):
@@ -290,9 +304,11 @@ class PipelineRun:
         return f"{component.name}.ipynb" + (f":{what}" if cell_id else "")
 
     def _not_run(self) -> None:
+        asked = {component.name for component in self.options.selection.asked(self.pipeline)}
         for component in self.pipeline.components:
             if component.name not in self.steps:
-                self._keep(self._step(component, status="not run", reason="a step before it did not pass"))
+                reason = "a step before it did not pass" if component.name in asked else "not asked for"
+                self._keep(self._step(component, status="not run", reason=reason))
 
 
 class NotebookRun:

@@ -7,6 +7,8 @@ import os
 import nbformat
 import pytest
 
+from mlops_nb.errors import BadInput
+from mlops_nb.pipeline.plan import Selection
 from mlops_nb.project import Project
 from mlops_nb.project.running import environment_key
 
@@ -160,3 +162,23 @@ def test_capture_before_or_after_runs_nothing_again(home, project):
 
 def test_python_itself_counts():
     assert environment_key("same") == environment_key("same") != environment_key("other")
+
+
+def test_a_part_of_the_pipeline_runs_when_asked(home, project):
+    notebook = home.root / "nb.ipynb"
+
+    def run(**selected):
+        result = project.pipelines.run(notebook, selection=Selection(**selected))
+        assert result.status == "passed", result.error
+        return {step.component: step.status for step in result.steps}
+
+    assert run(only="total") == {"view": "skipped", "prepare": "skipped", "read": "skipped", "total": "ran"}
+    assert run(start="read") == {"prepare": "skipped", "view": "skipped", "read": "ran", "total": "ran"}
+    assert run(until="prepare") == {"prepare": "skipped", "view": "not run", "read": "not run", "total": "not run"}
+    assert set(run(force=True).values()) == {"ran"}
+    changed = home(view=CELLS["view"].replace("3h", "5h"))
+    with pytest.raises(BadInput, match="step view, on which total stands, is not up to date"):
+        project.pipelines.run(changed, selection=Selection(only="total"))
+    shown = project.pipelines.show(project.pipelines.runs(1)[0][1].id)
+    assert shown.status == "failed"
+    assert {step.component: step.status for step in shown.steps}["total"] == "not run"

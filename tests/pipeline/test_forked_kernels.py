@@ -143,7 +143,7 @@ def test_another_environment_is_another_server(printed):
         ["Ulm\n"],
     ]
     assert len(forking._servers) == 2
-    printed("1", environ={"CITY": "Ulm", "MLOPS_NB_X": "1"})
+    printed("1", environ={"CITY": "Ulm", "MLOPS_NB_RUN": ""})
     assert len(forking._servers) == 2
 
 

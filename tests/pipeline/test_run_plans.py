@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_nb.errors import NotFound
-from mlops_nb.pipeline.plan import Current, decide, plan, run_key, used_parameters
+from mlops_nb.pipeline.plan import ALL, Current, Selection, decide, plan, run_key, used_parameters
 from mlops_nb.records import ArtifactRef, Component, Pipeline, StepRun
 
 REF = ArtifactRef("d1", "json", "builtins.list", 3)
@@ -109,3 +109,39 @@ def test_equal_parameters_give_equal_keys_whatever_their_order(parameters):
     backwards = dict(reversed(list(parameters.items())))
     assert key(parameters=parameters) == key(parameters=backwards)
     assert (key(parameters=parameters) == key()) == (used_parameters(COMPONENT, parameters) == dict(COMPONENT.parameters))
+
+
+CHAIN = Pipeline(
+    "p",
+    "nb.ipynb",
+    (
+        Component("load", (), outputs=("rows",)),
+        Component("look", (), inputs={"rows": "load"}),
+        Component("train", (), inputs={"rows": "load"}, outputs=("model",)),
+        Component("score", (), inputs={"model": "train"}),
+    ),
+)
+SELECTIONS = [
+    (ALL, ["load", "look", "train", "score"], set()),
+    (Selection(only="train"), ["load", "train"], {"train"}),
+    (Selection(only="load"), ["load"], {"load"}),
+    (Selection(start="train"), ["load", "look", "train", "score"], {"train", "score"}),
+    (Selection(start="load"), ["load", "look", "train", "score"], {"load", "look", "train", "score"}),
+    (Selection(until="train"), ["load", "look", "train"], set()),
+    (Selection(start="load", until="look"), ["load", "look"], {"load", "look", "train", "score"}),
+    (Selection(until="look", force=True), ["load", "look"], {"load", "look", "train", "score"}),
+]
+
+
+@pytest.mark.parametrize(("selection", "asked", "forced"), SELECTIONS, ids=[str(s[0]) for s in SELECTIONS])
+def test_a_part_of_a_pipeline_may_be_asked_for(selection, asked, forced):
+    assert [component.name for component in selection.asked(CHAIN)] == asked
+    assert selection.forced(CHAIN) == forced
+    planned = plan(CHAIN, parameters={}, lock="lock", history=(), current=WHOLE, selection=selection)
+    assert [step.component for step in planned] == asked
+
+
+@pytest.mark.parametrize("option", ["only", "start", "until"])
+def test_a_step_that_is_not_there_is_named_with_near_ones(option):
+    with pytest.raises(NotFound, match=r"step .*trian(.|\n)*train"):
+        Selection(**{option: "trian"}).check(CHAIN)
