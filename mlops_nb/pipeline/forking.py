@@ -146,6 +146,11 @@ class ForkServer:
             self._changed.wait_for(lambda: pid in self._codes or self._gone, timeout)
         return self.exit_code(pid)
 
+    def let_go(self) -> None:
+        """In a forked child: close the parent's end of the channel."""
+        with contextlib.suppress(OSError):
+            os.close(self._channel.detach())
+
     def close(self) -> None:
         """End the server, and what is left of its kernels."""
         with contextlib.suppress(OSError):
@@ -218,7 +223,8 @@ def close_all() -> None:
     with _lock:
         for server in (*_servers.values(), *_retired):
             server.close()
-        _forget()
+        _servers.clear()
+        _retired.clear()
 
 
 def _server(environ: Mapping[str, str], cwd: Path, modules: Iterable[str]) -> ForkServer | None:
@@ -252,7 +258,9 @@ def _retire(server: ForkServer) -> None:
 
 
 def _forget() -> None:
-    """In a forked child: the servers are the parent's."""
+    """In a forked child: the servers are the parent's, and shall end with it though the child lives on."""
+    for server in (*_servers.values(), *_retired):
+        server.let_go()
     _servers.clear()
     _retired.clear()
 

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-BASE = ("ipykernel.kernelapp", "ipykernel.ipkernel", "mlops_nb.magics", "mlops_nb.project.pipelines")  # what every kernel needs
+BASE = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.debugger", "mlops_nb.magics", "mlops_nb.project.pipelines")  # what every kernel needs
 INLINE = "module://matplotlib_inline.backend_inline"  # as ipykernel sets it before the user's imports
 _RESTARTED = frozenset({"jemalloc_bg_thd"})  # in a child by the library itself, as OpenBLAS's, which have no name of their own
 _PR_SET_PDEATHSIG = 1
@@ -32,9 +32,11 @@ def main(arguments: Sequence[str]) -> None:
     if sys.path[:1] == [str(Path.cwd())]:
         del sys.path[0]  # as ipykernel_launcher does: what is imported here is no file of the user's
     os.environ.setdefault("MPLBACKEND", INLINE)
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # or ipykernel's debugger talks when it is imported before the kernel is there
+    before = dict(os.environ)
     asked = Server(socket.socket(fileno=int(arguments[0])), [*BASE, *arguments[1:]]).serve()
     if asked is not None:
-        become_kernel(asked)
+        become_kernel(asked, {name: value for name, value in os.environ.items() if before.get(name) != value})
 
 
 def unfit() -> str:
@@ -115,8 +117,7 @@ class Server:
 
     def _fork(self, asked: Mapping[str, Any]) -> bool:
         """A child; is this the server still?"""
-        gc.collect()
-        gc.freeze()  # the pages stay shared
+        gc.freeze()  # the pages stay shared; what is garbage among it may stay as well
         child = os.fork()
         if child:
             self.children.add(child)
@@ -145,10 +146,10 @@ class Server:
         os.close(self.wake)
 
 
-def become_kernel(asked: Mapping[str, Any]) -> None:
-    """Be the kernel that was asked for, as `python -m ipykernel_launcher` would."""
+def become_kernel(asked: Mapping[str, Any], left: Mapping[str, str]) -> None:
+    """Be the kernel that was asked for, as `python -m ipykernel_launcher` would; `left` are the variables that the imports set."""
     os.environ.clear()
-    os.environ.update(asked["environ"])
+    os.environ.update({**left, **asked["environ"]})
     os.environ["JPY_PARENT_PID"] = str(os.getppid())
     os.chdir(asked["cwd"])
     if "numpy.random" in sys.modules:

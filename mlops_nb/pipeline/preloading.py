@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlops_nb.pipeline.wiring import statements
 
-_STORED_WITH = {"pandas": "pyarrow.parquet", "sklearn": "skops.io"}  # what the artifact store imports for values of a package
+_STORED_WITH = {"pandas": ("pyarrow.parquet",), "sklearn": ("pyarrow.parquet", "skops.io")}  # what the store imports for a package's values
 
 
 def modules_of(sources: Iterable[str], places: Iterable[Path]) -> tuple[str, ...]:
@@ -27,10 +27,11 @@ def stored_with(modules: Iterable[str]) -> tuple[str, ...]:
     """What the artifact store imports for the values of `modules`.
 
     >>> stored_with(["sklearn.ensemble"])
-    ('skops.io',)
+    ('pyarrow.parquet', 'skops.io')
     """
     packages = {name.partition(".")[0] for name in modules}
-    return tuple(name for package, name in _STORED_WITH.items() if package in packages and _is_in_site_packages(name.partition(".")[0]))
+    wanted = dict.fromkeys(name for package, names in _STORED_WITH.items() if package in packages for name in names)
+    return tuple(name for name in wanted if _is_in_site_packages(name.partition(".")[0]))
 
 
 def _imported(sources: Iterable[str]) -> Iterator[str]:

@@ -63,7 +63,7 @@ LOOKS_ALIKE = {
     "import path": "import sys; print(sys.path)",
     "main module": "import __main__; print(__main__ is get_ipython().user_module, __name__, '__file__' in globals())",
     "folder": "import os; print(os.getcwd())",
-    "environment": "import os; print(sorted(k for k in os.environ if k not in ('JPY_PARENT_PID',)))",
+    "environment": "import os, sklearn.ensemble; print(sorted(name for name in os.environ if name not in ('JPY_PARENT_PID',)))",
     "signals": "import signal; print(signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGCHLD), signal.getsignal(signal.SIGTERM))",
     "standard streams": "import sys, os; print(type(sys.stdout), os.read(0, 1))",
     "session": "import os; print(os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpid())",
@@ -75,6 +75,7 @@ LOOKS_ALIKE = {
     "with ThreadPoolExecutor(4) as pool:\n    print(sum(pool.map(lambda n: float((np.ones((300, 300)) @ np.ones((300, 300)))[0, 0]), range(8))))",
     "processes": "from multiprocessing import get_context\nwith get_context('fork').Pool(2) as pool:\n    print(pool.map(abs, [-1, 2]))",
     "a shell": "!echo hello",
+    "processes of joblib": "from joblib import Parallel, delayed\nprint(Parallel(n_jobs=2)(delayed(abs)(n) for n in (-1, -2)))",
     "async": "import asyncio\nawait asyncio.sleep(0.01)\nprint('slept')",
     "forest": "from sklearn.ensemble import RandomForestClassifier\nfrom sklearn.datasets import make_classification\n"
     "X, y = make_classification(300, random_state=0)\nprint(RandomForestClassifier(20, random_state=0, n_jobs=2).fit(X, y).predict_proba(X).sum())",
@@ -221,6 +222,30 @@ def test_a_driver_that_ends_takes_its_kernels_along(tmp_path, write_notebook, si
         process.send_signal(signum)
         process.wait(20)
     assert wait_until(lambda: not any(map(is_running, pids)))
+
+
+def test_a_child_of_the_driver_keeps_no_server_alive(tmp_path):
+    """Such as a pool of processes in the notebook that ran the pipeline."""
+    driver = textwrap.dedent(
+        """
+        import os, sys, time
+        from pathlib import Path
+        from mlops_nb.pipeline.forking import forked, LAUNCHER, _servers
+        forked([sys.executable, *LAUNCHER, "-f", "k.json"], environ=dict(os.environ), cwd=Path.cwd(), modules=())
+        (server,) = _servers.values()
+        if os.fork() == 0:
+            time.sleep(100)
+        Path("server").write_text(str(server.process.pid))
+        os._exit(0)
+        """
+    )
+    with subprocess.Popen([sys.executable, "-c", driver], cwd=tmp_path, start_new_session=True, stderr=subprocess.DEVNULL) as process:
+        process.wait(30)
+    try:
+        server = int((tmp_path / "server").read_text())
+        assert wait_until(lambda: not is_running(server))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_papermill_itself_may_use_such_kernels(tmp_path, write_notebook):
