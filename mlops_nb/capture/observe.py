@@ -19,7 +19,7 @@ from mlops_nb.notebook.flow import Facts
 from mlops_nb.records import Certainty
 
 MAX_TOUCHED = 200
-LOOK_SECONDS = 0.004  # for all fingerprints of one look; what is left then rests on the code's own evidence
+LOOK_SECONDS = 0.012  # for all fingerprints of one look (a big model takes 4 ms on a busy machine); what is left then rests on the code alone
 MAX_KEPT = 256  # items of a small container that is kept while its name is bound anew
 _SHELL_NAME = re.compile(r"_+|_i{1,3}|_i?\d+|_[iod]h|_exit_code|__(?!main__)\w+__")
 

@@ -209,9 +209,10 @@ def test_a_driver_that_ends_takes_its_kernels_along(tmp_path, write_notebook, si
     source = write_notebook("import os, pathlib, time\npathlib.Path('pids').write_text(f'{os.getpid()} {os.getppid()}')\ntime.sleep(100)")
     driver = textwrap.dedent(
         f"""
-        import os
+        import os, signal
         from pathlib import Path
         from mlops_nb.pipeline.run import KernelSetup, execute_notebook
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
         execute_notebook(Path({str(source)!r}), Path("out.ipynb"), kernel=KernelSetup(dict(os.environ), Path.cwd(), modules=("numpy",)))
         """
     )
