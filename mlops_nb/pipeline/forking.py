@@ -89,7 +89,7 @@ class ForkServer:
 
     def __init__(self, environ: Mapping[str, str], cwd: Path, modules: Sequence[str]) -> None:
         self.modules = tuple(modules)
-        self.refused: dict[str, str] = {}  # the module that does not bear a fork, and why: it has ended for that
+        self.refused: dict[str, str] = {}  # the module that does not bear a fork, and why: it forks no more for that
         self._changed = threading.Condition()
         self._pids: dict[int, int] = {}  # number of a request -> its child
         self._codes: dict[int, int] = {}
@@ -131,7 +131,7 @@ class ForkServer:
                 self._channel.sendall(json.dumps({"number": number, **asked}).encode() + b"\n")
             except OSError:
                 return None
-            self._changed.wait_for(lambda: number in self._pids or self._gone, START_SECONDS)
+            self._changed.wait_for(lambda: number in self._pids or self.refused or self._gone, START_SECONDS)
             pid = self._pids.pop(number, None)
         return None if pid is None else ForkedProcess(pid, self)
 

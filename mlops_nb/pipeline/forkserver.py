@@ -60,6 +60,7 @@ class Server:
         self.channel = channel
         self.todo = list(modules)
         self.asked: list[dict[str, Any]] = []
+        self.closed = False  # a module did not bear a fork
         self.children: set[int] = set()
         self.pending = b""
         self.woken, self.wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -67,7 +68,7 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def serve(self) -> dict[str, Any] | None:
-        """Returns in a child, with the request; in the server None, once the other side is gone or a module does not bear a fork."""
+        """Returns in a child, with the request; in the server None, once the other side is gone."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.channel, selectors.EVENT_READ)
             selector.register(self.woken, selectors.EVENT_READ)
@@ -76,8 +77,8 @@ class Server:
                     if not self._fork(asked):
                         break
                 elif self.todo and (refused := self._import()):
+                    self.todo, self.asked, self.closed = [], [], True  # no more forks; the kernels there are run on
                     _say(self.channel, {"refused": refused})
-                    return None
             else:
                 _kill(self.children)
                 return None
@@ -93,7 +94,7 @@ class Server:
         if self.channel.fileno() in ready:
             data = self.channel.recv(1 << 16)
             *lines, self.pending = (self.pending + data).split(b"\n")
-            self.asked += map(json.loads, lines)
+            self.asked += () if self.closed else map(json.loads, lines)
             return bool(data)
         return True
 

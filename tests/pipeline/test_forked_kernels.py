@@ -165,9 +165,29 @@ def test_a_module_that_does_not_bear_a_fork_is_left_out(tmp_path, source, reason
     assert server.modules == ("json", "numpy")
     assert forking._unfit == {"unfit_one"}
     refusing = ForkServer(environ, tmp_path, ["unfit_one"])
-    assert wait_until(lambda: not refusing.alive)
+    assert wait_until(lambda: refusing.refused)
     assert reason in refusing.refused["unfit_one"]
     refusing.close()
+
+
+def test_a_kernel_runs_on_when_a_later_module_does_not_bear_a_fork(tmp_path):
+    """The server imports for the steps to come while a kernel of the first one runs."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "slow_one.py").write_text("import time\ntime.sleep(1)")
+    (tmp_path / "lib" / "unfit_one.py").write_text("import threading, time\nthreading.Thread(target=time.sleep, args=(100,), daemon=True).start()")
+    server = ForkServer({**os.environ, "PYTHONPATH": str(tmp_path / "lib")}, tmp_path, ["json", "slow_one", "unfit_one"])
+    try:
+        process = server.fork(["-f", str(tmp_path / "k.json")], ["json"], environ=dict(os.environ), cwd=tmp_path)
+        assert process is not None
+        assert wait_until(lambda: server.refused)
+        assert server.fork(["-f", str(tmp_path / "l.json")], ["json"], environ=dict(os.environ), cwd=tmp_path) is None
+        time.sleep(0.5)
+        assert process.poll() is None
+        assert is_running(process.pid)
+        process.kill()
+        assert process.wait(10) == -signal.SIGKILL
+    finally:
+        server.close()
 
 
 def test_a_module_that_cannot_be_imported_is_for_the_step_to_say(printed):
