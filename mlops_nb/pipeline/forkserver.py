@@ -153,6 +153,7 @@ def become_kernel(asked: Mapping[str, Any], left: Mapping[str, str]) -> None:
     os.environ.update({**left, **asked["environ"]})
     os.environ["JPY_PARENT_PID"] = str(os.getppid())
     os.chdir(asked["cwd"])
+    sys.modules.pop("__mp_main__", None)  # multiprocessing's other name for this module, which is the kernel's main module no more
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # or all kernels would draw the same; `random` sees to itself
     import ipykernel_launcher  # type: ignore[import-untyped]  # nothing but its path
